@@ -1,0 +1,66 @@
+"""Outcome -> metrics of a round inside the scan, and mean and standard error over seeds after it. Draws no pictures."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxbandit.types import Outcome
+
+
+class RoundMetrics(NamedTuple):
+    """Means over the batch of one round, or sums of such means over the rounds of a row."""
+
+    average_return: Float[Array, "..."]
+    regret: Float[Array, "..."]
+    suboptimal_arms: Float[Array, "..."]
+    uniform: Float[Array, "..."]
+    optimal: Float[Array, "..."]
+
+
+def measure(outcome: Outcome) -> RoundMetrics:
+    """Reduce one round over its batch.
+
+    Regret is the pseudo-regret max_a E[r|x,a] - E[r|x,a_t]; an arm tied with the best is not suboptimal. Reward may be a
+    slate [B, M]: its mean counts.
+    """
+    return RoundMetrics(
+        average_return=jnp.mean(outcome.reward),
+        regret=jnp.mean(outcome.optimal - outcome.expected),
+        suboptimal_arms=jnp.mean((outcome.expected < outcome.optimal).astype(jnp.float32)),
+        uniform=jnp.mean(outcome.uniform),
+        optimal=jnp.mean(outcome.optimal),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Learning curves on the host: W rows in time of L lanes (seeds). A row sums up a fixed span of rounds."""
+
+    batch_size: int
+    edges: np.ndarray  # [W + 1] int64: row w covers the rounds edges[w] ... edges[w + 1] - 1
+    sums: RoundMetrics  # float64 [W, L] each: per-round batch means summed over the rounds of the row
+
+    @property
+    def interactions(self) -> np.ndarray:
+        """Interactions of one lane up to the end of each row, int64 [W]."""
+        return self.edges[1:] * self.batch_size
+
+    def means(self) -> RoundMetrics:
+        """Per-interaction means within each row, float64 [W, L]."""
+        rounds = np.diff(self.edges)[:, None]
+        return RoundMetrics(*(field / rounds for field in self.sums))
+
+    def cumulative_regret(self) -> np.ndarray:
+        """Regret summed over all interactions of a lane so far, float64 [W, L]."""
+        return np.cumsum(self.sums.regret, axis=0) * self.batch_size
+
+
+def mean_stderr(values: np.ndarray, axis: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and its standard error (sample sd / sqrt(L)) over the lanes; the error of one lane is nan."""
+    count = values.shape[axis]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sd = np.std(values, axis=axis, ddof=1) if count > 1 else np.full(np.delete(values.shape, axis), np.nan)
+    return np.mean(values, axis=axis), sd / np.sqrt(count)

@@ -1,0 +1,87 @@
+"""The architecture in one file: what environments and agents are, and what passes between them. No logic.
+
+Two batch axes that are never mixed up. B, the batch: users served by one agent between two of its updates. Lanes:
+independent simulations (configuration x seed); no type here knows of them, `jaxbandit.sweep` adds them with `vmap`.
+Letters: B users per round, K arms offered, Du and Da features of a user and of an arm, N items in the catalogue.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
+
+
+class Spec(NamedTuple):
+    """The sizes that an agent is built for."""
+
+    num_actions: int  # K, arms offered to a user
+    user_dim: int  # Du
+    arm_dim: int  # Da; 0 where arms are fixed and have no features: arm k is the same arm in every round
+
+
+class Catalogue(NamedTuple):
+    """Items that all users and lanes share, so that item-side scores are computed once per item."""
+
+    features: Float[Array, "N Da"]
+    pairs: Float[Array, "N P"]  # the products v_i v_j, i <= j, off-diagonal ones doubled: v'Mv = pairs @ triangle(M)
+
+
+class Context(NamedTuple):
+    """What an agent may see of one round.
+
+    Arms have features in one of three ways: none (fixed arms: `arms` and `catalogue` are None), each user's own
+    (`arms`), or rows of a shared catalogue (`catalogue`; `arm_id` None means that the whole catalogue is offered).
+    """
+
+    user: Float[Array, "B Du"]
+    user_id: Int[Array, " B"]
+    arms: Float[Array, "B K Da"] | None = None
+    arm_id: Int[Array, "B K"] | None = None
+    catalogue: Catalogue | None = None
+    mask: Bool[Array, "B K"] | None = None  # arms that may be taken; None: all of them
+    truth: Float[Array, "B K"] | None = None  # mean rewards; filled for a `privileged` agent alone
+
+
+class Decision(NamedTuple):
+    """What an agent does: arms (a slate of M is a vector per user), and what it wants handed back when it learns."""
+
+    action: Int[Array, "B *M"]
+    memory: PyTree[Shaped[Array, "B ..."]] = ()  # e.g. the propensities of EXP3, the sub-agent of a mixture
+
+
+class Outcome(NamedTuple):
+    """What happened. Agents see only `reward`; all of it comes from one array of mean rewards."""
+
+    reward: Float[Array, "B *M"]
+    expected: Float[Array, " B"]  # mean reward of the action taken
+    optimal: Float[Array, " B"]  # mean reward of the best allowed action
+    uniform: Float[Array, " B"]  # mean reward of a uniformly random allowed action
+
+
+class Interaction(NamedTuple):
+    """What an agent learns from: a batch of contexts, its own decisions and their rewards."""
+
+    context: Context
+    action: Int[Array, "B *M"]
+    reward: Float[Array, "B *M"]
+    weight: Float[Array, " B"]  # 0: not there (a delayed reward that has not arrived, another sub-agent's user)
+    round: Int[Array, ""]  # the same in all lanes, so `lax.cond` on it skips work under vmap
+    memory: PyTree[Shaped[Array, "B ..."]] = ()
+
+
+class Environment(NamedTuple):
+    """A world as pure functions. `params` is a pytree of arrays and always an argument, never closed over."""
+
+    spec: Spec
+    init: Callable[..., Any]  # (key, params) -> State
+    observe: Callable[..., tuple[Context, Float[Array, "B K"]]]  # (key, params, state, batch_size) -> Context, mean rewards
+    respond: Callable[..., tuple[Any, Outcome]]  # (key, params, state, context, mean rewards, action) -> State, Outcome
+
+
+class Agent(NamedTuple):
+    """A policy that learns, made by a factory `f(spec, *, hyperparameters)` inside the trace."""
+
+    init: Callable[[Key[Array, ""]], Any]  # (key) -> State
+    select: Callable[..., Decision]  # (key, state, context) -> Decision
+    update: Callable[..., Any]  # (key, state, interaction) -> State
+    privileged: bool = False  # sees `Context.truth`: a bound to compare with, not a policy
