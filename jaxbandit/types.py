@@ -5,7 +5,8 @@ independent simulations (configuration x seed); no type here knows of them, `jax
 Letters: B users per round, K arms offered, Du and Da features of a user and of an arm, N items in the catalogue.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
@@ -74,8 +75,14 @@ class Environment(NamedTuple):
 
     spec: Spec
     init: Callable[..., Any]  # (key, params) -> State
-    observe: Callable[..., tuple[Context, Float[Array, "B K"]]]  # (key, params, state, batch_size) -> Context, mean rewards
+    observe: Callable[
+        ..., tuple[Context, Float[Array, "B K"]]
+    ]  # (key, params, state, batch_size) -> Context, mean rewards
     respond: Callable[..., tuple[Any, Outcome]]  # (key, params, state, context, mean rewards, action) -> State, Outcome
+    facts: Mapping[str, Any] = MappingProxyType(
+        {}
+    )  # what the report says of this world, such as how well ratings were fitted
+    reacts: bool = False  # the state depends on actions; otherwise all configurations of a seed share it
 
 
 class Agent(NamedTuple):

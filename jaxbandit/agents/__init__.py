@@ -1,0 +1,17 @@
+"""Agents: a factory each. The registry is the one place where they have names."""
+
+from collections.abc import Callable
+
+from jaxbandit.agents import baselines, linear, neural
+from jaxbandit.types import Agent
+
+AGENTS: dict[str, Callable[..., Agent]] = {
+    "uniform": baselines.uniform,
+    "oracle": baselines.oracle,
+    "greedy": linear.greedy,
+    "linucb": linear.linucb,
+    "lints": linear.lints,
+    "neural-epsilon-greedy": neural.neural_epsilon_greedy,
+    "neural-boltzmann": neural.neural_boltzmann,
+    "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
+}

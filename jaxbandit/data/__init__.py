@@ -1,0 +1,28 @@
+"""Ratings in, arrays out: readers, downloads, generated worlds, descriptions. NumPy and Polars only, no JAX."""
+
+from jaxbandit.data.describe import describe, gini, plot
+from jaxbandit.data.download import cache_dir, cached, fetch
+from jaxbandit.data.loading import load
+from jaxbandit.data.ratings import Ratings, Truth
+from jaxbandit.data.readers import read
+from jaxbandit.data.registry import DATASETS, Dataset
+from jaxbandit.data.synthetic import WORLDS, World, generate, synth
+
+__all__ = [
+    "DATASETS",
+    "WORLDS",
+    "Dataset",
+    "Ratings",
+    "Truth",
+    "World",
+    "cache_dir",
+    "cached",
+    "describe",
+    "fetch",
+    "generate",
+    "gini",
+    "load",
+    "plot",
+    "read",
+    "synth",
+]

@@ -1,0 +1,47 @@
+"""From what a person types, a data set's name or a path, to ratings. The only place that tells the two apart."""
+
+import dataclasses
+import os
+
+from etils import epath
+
+from jaxbandit.data.download import cached
+from jaxbandit.data.ratings import Ratings
+from jaxbandit.data.readers import read
+from jaxbandit.data.registry import DATASETS
+from jaxbandit.data.synthetic import WORLDS, synth
+from jaxbandit.errors import InputError, unknown
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    user_column: str | None = None,
+    item_column: str | None = None,
+    rating_column: str | None = None,
+) -> Ratings:
+    """Generate, take from the cache, or read ratings. A registered name wins over a path; `./ml-100k` is a path.
+
+    Raises:
+      InputError: the name is unknown or not downloaded yet, columns were named for a registered data set, or the
+        path's content is refused (see `read`).
+    """
+    name = str(name_or_path)
+    columns = {"user_column": user_column, "item_column": item_column, "rating_column": rating_column}
+    if name not in DATASETS:
+        if not epath.Path(name).expanduser().exists() and _is_plain_word(name):
+            raise unknown("data set", name, DATASETS)
+        return read(name_or_path, **columns)
+    for option, column in columns.items():
+        if column is not None:
+            raise InputError(f"{option} = {column!r}: data set {name!r} has known columns: allowed: only with a path")
+    if name in WORLDS:
+        return synth(name)
+    path = cached(name)
+    if path is None:
+        raise InputError(f"data set {name!r}: not downloaded yet: run `jaxbandit data fetch {name}`, or give a path")
+    return dataclasses.replace(read(path), name=name)
+
+
+def _is_plain_word(name: str) -> bool:
+    return not any(mark in name for mark in ("/", os.sep, "."))

@@ -1,0 +1,156 @@
+"""MovieLens's layouts: which files a set has, its rating scale, and its side features. Ratings are read elsewhere."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxbandit.data.files import Source
+from jaxbandit.data.ratings import Ratings
+from jaxbandit.errors import InputError
+
+GENRES_100K = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+NO_GENRES = "(no genres listed)"
+
+WHOLE_STARS = (1.0, 5.0)
+HALF_STARS = (0.5, 5.0)
+
+
+class Features(NamedTuple):
+    """Side features by original id, one column per name."""
+
+    rows: Mapping[str, Sequence[float]]
+    names: tuple[str, ...]
+
+
+class SideFile(NamedTuple):
+    """A file of side features: its fields, and what makes features of them."""
+
+    file: str
+    separator: str
+    encoding: str
+    num_fields: int
+    features: Callable[[list[list[str]]], Features]
+
+
+class Layout(NamedTuple):
+    """One family of MovieLens sets, told by the file of ratings and a file beside it."""
+
+    name: str | None  # None: several sets share the layout
+    ratings: str
+    beside: str | None  # None: the file of ratings alone tells
+    scale: tuple[float, float]
+    users: SideFile | None
+    items: SideFile
+
+
+def recognise(source: Source, ratings: str) -> Layout | None:
+    """Return the layout of the set that the files form, or None."""
+    for layout in LAYOUTS:
+        if layout.ratings == ratings and (layout.beside is None or layout.beside in source.names):
+            return layout
+    return None
+
+
+def lone_scale(file: str, header: tuple[str, ...], rating: np.ndarray) -> tuple[float, float] | None:
+    """Return the scale of a MovieLens file of ratings without its companions; None where it fits none.
+
+    Lenient, since others call their files so too: ratings that are no half stars are no MovieLens ratings.
+    """
+    half_stars = bool(np.isin(rating, np.arange(0.5, 5.5, 0.5)).all())
+    if half_stars and file == "ratings.dat":
+        return WHOLE_STARS if np.isin(rating, np.arange(1, 6)).all() else HALF_STARS
+    if half_stars and header[:3] == ("userId", "movieId", "rating"):
+        return HALF_STARS
+    return None
+
+
+def side_features(source: Source, layout: Layout, ratings: Ratings) -> Ratings:
+    """Return the ratings with the side features of the rated users and items, where the set has them.
+
+    Ages are years (ml-100k) or the lower bound of a bracket (ml-1m: 1 means under 18).
+
+    Raises:
+      InputError: a side file has a row that cannot be read, or lacks a rated user or item.
+    """
+    found: dict[str, Any] = {}
+    for what, side, ids in (("user", layout.users, ratings.user_ids), ("item", layout.items, ratings.item_ids)):
+        if side is not None and side.file in source.names:
+            features = side.features(_rows(side, source.read(side.file)))
+            missing = next((key for key in ids.astype(str) if key not in features.rows), None)
+            if missing is not None:
+                raise InputError(
+                    f"{side.file}: no row for {what} = {missing}: allowed: every {what} in {layout.ratings}"
+                )
+            rows = [features.rows[key] for key in ids.astype(str)]
+            found[f"{what}_features"] = np.asarray(rows, np.float32)
+            found[f"{what}_feature_names"] = features.names
+    return dataclasses.replace(ratings, **found)
+
+
+def _rows(side: SideFile, raw: bytes) -> list[list[str]]:
+    text = raw.decode(side.encoding, "replace").replace("\r\n", "\n")
+    if side.separator == ",":
+        rows = list(csv.reader(io.StringIO(text)))
+    else:
+        rows = [line.split(side.separator) for line in text.split("\n") if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if len(row) != side.num_fields:
+            raise InputError(f"{side.file}, row {number}: {len(row)} fields: allowed: {side.num_fields}")
+    return rows
+
+
+def _users(file: str, age: int, gender: int) -> Callable[[list[list[str]]], Features]:
+    """Make age, gender (1 for M) and one-hot occupation of the fields at these places; occupation is the fourth."""
+
+    def features(rows: list[list[str]]) -> Features:
+        occupations = sorted({row[3] for row in rows}, key=lambda code: (len(code) if code.isdigit() else 0, code))
+        by_id = {}
+        for number, row in enumerate(rows, 1):
+            if not row[age].isdigit() or row[gender] not in ("M", "F"):
+                shown = f"age = {row[age]}, gender = {row[gender]}"
+                raise InputError(f"{file}, row {number}: {shown}: allowed: whole years, and M or F")
+            by_id[row[0]] = (float(row[age]), float(row[gender] == "M"), *(float(row[3] == o) for o in occupations))
+        return Features(by_id, ("age", "gender_M", *(f"occupation_{name}" for name in occupations)))
+
+    return features
+
+
+def _genre_flags(rows: list[list[str]]) -> Features:
+    names = tuple(f"genre_{genre}" for genre in GENRES_100K)
+    for number, row in enumerate(rows, 1):
+        if not set(row[5:]) <= {"0", "1"}:
+            raise InputError(f"u.item, row {number}: genre flags {' '.join(row[5:])}: allowed: 0 or 1")
+    return Features({row[0]: [float(flag) for flag in row[5:]] for row in rows}, names)
+
+
+def _genre_lists(rows: list[list[str]]) -> Features:
+    listed = {row[0]: set(row[-1].strip().split("|")) - {NO_GENRES, ""} for row in rows if row[0] != "movieId"}
+    genres = sorted(set().union(*listed.values()))
+    by_id = {key: [float(genre in has) for genre in genres] for key, has in listed.items()}
+    return Features(by_id, tuple(f"genre_{genre}" for genre in genres))
+
+
+LAYOUTS = (
+    Layout(
+        "ml-100k", "u.data", None, WHOLE_STARS,
+        SideFile("u.user", "|", "latin-1", 5, _users("u.user", age=1, gender=2)),
+        SideFile("u.item", "|", "latin-1", 24, _genre_flags),
+    ),
+    Layout(
+        "ml-1m", "ratings.dat", "users.dat", WHOLE_STARS,
+        SideFile("users.dat", "::", "latin-1", 5, _users("users.dat", age=2, gender=1)),
+        SideFile("movies.dat", "::", "latin-1", 3, _genre_lists),
+    ),
+    Layout(
+        "ml-10m", "ratings.dat", "movies.dat", HALF_STARS, None,
+        SideFile("movies.dat", "::", "utf-8", 3, _genre_lists),
+    ),
+    Layout(None, "ratings.csv", "movies.csv", HALF_STARS, None, SideFile("movies.csv", ",", "utf-8", 3, _genre_lists)),
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""Worlds with a linear reward: fixed arms with given parameters, and arms with features under hidden ones."""
+
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge, doc
+from jaxtyping import Array, Float, Key
+
+from jaxbandit.envs.outcome import expected, outcome
+from jaxbandit.hyperparameters import Traced
+from jaxbandit.types import Context, Environment, Outcome, Spec
+
+Sigma = Annotated[Traced, Ge(0), doc("standard deviation of the reward noise")]
+
+
+class LinearParams(NamedTuple):
+    """theta of each arm, and the noise."""
+
+    theta: Float[Array, "K d"]
+    sigma: Float[Array, ""]
+
+
+class PerArmParams(NamedTuple):
+    """The noise; theta is hidden and drawn for each simulation."""
+
+    sigma: Float[Array, ""]
+
+
+def linear(
+    *,
+    context_dim: Annotated[int, Ge(1), doc("features of a user, d")] = 15,
+    num_actions: Annotated[int, Ge(2), doc("arms, K")] = 5,
+    sigma: Sigma = 0.01,
+    normalized: Annotated[bool, doc("divide mean rewards by d + K")] = False,
+) -> tuple[Environment, LinearParams]:
+    """Pay N(theta_a . x, sigma) for integers x ~ U{-10..9}^d and theta_a = (a, a + 1, ..., a + d - 1).
+
+    Source: TF-Agents, the "sliding" stationary stochastic environment.
+    """
+    theta = jnp.arange(num_actions)[:, None] + jnp.arange(context_dim)[None]
+    theta = theta.astype(jnp.float32) / ((context_dim + num_actions) if normalized else 1)
+
+    def observe(key: Key[Array, ""], params: LinearParams, state: Any, batch_size: int) -> tuple[Context, Array]:
+        user = jax.random.randint(key, (batch_size, context_dim), -10, 10).astype(jnp.float32)
+        means = jnp.einsum("bd,kd->bk", user, params.theta, precision=jax.lax.Precision.HIGHEST)
+        return Context(user=user, user_id=jnp.arange(batch_size)), means
+
+    spec = Spec(num_actions, context_dim, 0)
+    return Environment(spec, lambda key, params: (), observe, _pay), LinearParams(theta, jnp.float32(sigma))
+
+
+def linear_per_arm(
+    *,
+    user_dim: Annotated[int, Ge(1), doc("features of a user")] = 4,
+    arm_dim: Annotated[int, Ge(1), doc("features of an arm")] = 5,
+    num_actions: Annotated[int, Ge(2), doc("arms offered, K")] = 7,
+    sigma: Sigma = 1.0,
+) -> tuple[Environment, PerArmParams]:
+    """Pay N(theta . [user; arm], sigma); user ~ U{-10..9}, arm ~ U{-2..2}, theta ~ N(0, I) hidden, one for each seed.
+
+    Source: TF-Agents, the stationary stochastic per-arm environment.
+    """
+
+    def init(key: Key[Array, ""], params: PerArmParams) -> Float[Array, " d"]:
+        return jax.random.normal(key, (user_dim + arm_dim,))
+
+    def observe(key: Key[Array, ""], params: PerArmParams, theta: Array, batch_size: int) -> tuple[Context, Array]:
+        user_key, arm_key = jax.random.split(key)
+        user = jax.random.randint(user_key, (batch_size, user_dim), -10, 10).astype(jnp.float32)
+        arms = jax.random.randint(arm_key, (batch_size, num_actions, arm_dim), -2, 3).astype(jnp.float32)
+        means = (user @ theta[:user_dim])[:, None] + arms @ theta[user_dim:]
+        return Context(user=user, user_id=jnp.arange(batch_size), arms=arms), means
+
+    return Environment(Spec(num_actions, user_dim, arm_dim), init, observe, _pay), PerArmParams(jnp.float32(sigma))
+
+
+def _pay(
+    key: Key[Array, ""], params: Any, state: Any, context: Context, means: Float[Array, "B K"], action: Array
+) -> tuple[Any, Outcome]:
+    mean = expected(means, action)
+    return state, outcome(context, means, action, mean + params.sigma * jax.random.normal(key, mean.shape))

@@ -1,0 +1,84 @@
+"""Scores -> actions: UCB widths aside, every rule by which agents of this package explore. Knows no models."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxbandit.types import Context
+
+Ties = Literal["random", "first"]
+
+
+def allowed(context: Context, scores: Float[Array, "B K"]) -> Float[Array, "B K"]:
+    """Replace the scores of arms that the mask forbids by -inf."""
+    return scores if context.mask is None else jnp.where(context.mask, scores, -jnp.inf)
+
+
+def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "random") -> Int[Array, " B"]:
+    """Take an arm of the highest score; equal scores are broken uniformly at random, or by the lowest index ("first").
+
+    One 32-bit draw per user serves: the tied arm number floor(draw * count) in order of index.
+    """
+    if ties == "first":
+        return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    best = scores == jnp.max(scores, axis=-1, keepdims=True)
+    return _nth(best, jax.random.uniform(key, scores.shape[:1]))
+
+
+def uniform(key: Key[Array, ""], context: Context, num_actions: int) -> Int[Array, " B"]:
+    """Take an allowed arm uniformly at random."""
+    draw = jax.random.uniform(key, context.user.shape[:1])
+    if context.mask is None:
+        return jnp.minimum((draw * num_actions).astype(jnp.int32), num_actions - 1)
+    return _nth(context.mask, draw)
+
+
+def epsilon_greedy(
+    key: Key[Array, ""],
+    context: Context,
+    scores: Float[Array, "B K"],
+    epsilon: Float[Array, ""] | float,
+    ties: Ties = "random",
+) -> Int[Array, " B"]:
+    """Take a uniform allowed arm, the greedy one included, with probability epsilon; else a best one."""
+    coin_key, uniform_key, greedy_key = jax.random.split(key, 3)
+    explore = jax.random.uniform(coin_key, scores.shape[:1]) < epsilon
+    anything = uniform(uniform_key, context, scores.shape[1])
+    return jnp.where(explore, anything, greedy(greedy_key, allowed(context, scores), ties))
+
+
+def boltzmann(
+    key: Key[Array, ""], context: Context, scores: Float[Array, "B K"], temperature: Float[Array, ""] | float
+) -> Int[Array, " B"]:
+    """Draw an allowed arm with probability softmax(scores / temperature)."""
+    noisy = scores / temperature + jax.random.gumbel(key, scores.shape)
+    return jnp.argmax(allowed(context, noisy), axis=-1).astype(jnp.int32)
+
+
+def boltzmann_gumbel(
+    key: Key[Array, ""],
+    context: Context,
+    scores: Float[Array, "B K"],
+    pulls: Float[Array, " K"],
+    scale: Float[Array, ""] | float,
+    ties: Ties = "random",
+) -> Int[Array, " B"]:
+    """Take argmax f_a + C / sqrt(N_a) Z_a, Z ~ Gumbel(0, 1); an arm never pulled is infinitely uncertain and goes first.
+
+    Source: Cesa-Bianchi et al. 2017, "Boltzmann exploration done right".
+    """
+    noise_key, tie_key = jax.random.split(key)
+    noise = jax.random.gumbel(noise_key, scores.shape)
+    width = jax.lax.rsqrt(jnp.maximum(pulls, 1.0))
+    noisy = jnp.where(pulls[None] > 0, scores + scale * width[None] * noise, jnp.finfo(scores.dtype).max)
+    return greedy(tie_key, allowed(context, noisy), ties)
+
+
+def _nth(candidates: Bool[Array, "B K"], draw: Float[Array, " B"]) -> Int[Array, " B"]:
+    """Index of the candidate number floor(draw * count) of each row."""
+    rank = jnp.cumsum(candidates.astype(jnp.int32), axis=-1)
+    count = rank[:, -1]
+    number = jnp.minimum((draw * count.astype(draw.dtype)).astype(jnp.int32), count - 1)
+    return jnp.argmax(rank > number[:, None], axis=-1).astype(jnp.int32)

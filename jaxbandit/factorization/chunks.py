@@ -1,0 +1,67 @@
+"""Ratings cut into equal blocks for batched solves: the layout only, no mathematics.
+
+Rows differ in length by a thousand times, compiled programs want one shape. So each row's ratings are cut into chunks
+of 32, and whole rows are packed into blocks of so many chunks (Mehta et al. 2021, "ALX", section 4.3).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+CHUNK = 32  # ratings; a longer chunk pads more, a shorter one sums more Gram matrices
+BLOCK = 1024  # chunks: at rank 32 the block's Gram matrices take 5 MB, so they stay in cache
+CHUNKS_PER_ROW = 3  # a block has room for a third as many rows as chunks
+
+
+class Block(NamedTuple):
+    """Some whole rows and all their ratings: C chunks of 32, at most M rows."""
+
+    column: Int[Array | np.ndarray, "C 32"]  # -1 marks padding
+    rating: Float[Array | np.ndarray, "C 32"]
+    segment: Int[Array | np.ndarray, "C"]  # the chunk's row within the block, sorted
+    row: Int[Array | np.ndarray, "M"]  # the block's rows; padded with the number of rows, which is no row
+
+
+def block_size(*sides: Int[np.ndarray, "R"]) -> int:
+    """Return how many chunks a block has, one size for all sides so that they share one compiled program.
+
+    A power of two that holds the longest row of each side.
+    """
+    chunks = [-(-np.bincount(side) // CHUNK) for side in sides]
+    wanted = max(max(int(c.max()), min(BLOCK, int(c.sum()))) for c in chunks)
+    return 1 << (wanted - 1).bit_length()
+
+
+def cut(
+    row: Int[np.ndarray, "R"], column: Int[np.ndarray, "R"], rating: Float[np.ndarray, "R"], num_rows: int, size: int
+) -> Iterator[Block]:
+    """Yield blocks of `size` chunks that hold every rating once; rows without ratings are in no block."""
+    order = np.argsort(row, kind="stable")
+    counts = np.bincount(row)
+    rows = np.flatnonzero(counts)
+    counts = counts[rows]
+    chunks = -(-counts // CHUNK)
+    first_rating, first_chunk = np.cumsum(counts) - counts, np.cumsum(chunks) - chunks
+    # Each chunk starts at its row's first rating plus 32 for every chunk of that row before it.
+    owner = np.repeat(np.arange(len(rows)), chunks)
+    start = first_rating[owner] + CHUNK * (np.arange(len(owner)) - first_chunk[owner])
+    stop = np.minimum(start + CHUNK, (first_rating + counts)[owner])
+    most = max(1, size // CHUNKS_PER_ROW)
+    begin = 0
+    while begin < len(rows):
+        room = np.searchsorted(first_chunk + chunks, first_chunk[begin] + size, side="right")
+        end = min(int(room), begin + most)
+        part = slice(first_chunk[begin], first_chunk[begin] + chunks[begin:end].sum())
+        place = start[part, None] + np.arange(CHUNK)
+        kept = place < stop[part, None]
+        source = order[np.minimum(place, len(order) - 1)]
+        pad = size - len(source)
+        yield Block(
+            column=np.pad(np.where(kept, column[source], -1), ((0, pad), (0, 0)), constant_values=-1).astype(np.int32),
+            rating=np.pad(np.where(kept, rating[source], 0), ((0, pad), (0, 0))).astype(np.float32),
+            segment=np.pad(owner[part] - begin, (0, pad), constant_values=most - 1).astype(np.int32),
+            row=np.pad(rows[begin:end], (0, most - (end - begin)), constant_values=num_rows).astype(np.int32),
+        )
+        begin = end

@@ -1,0 +1,150 @@
+"""What a factory's signature says of its settings: kinds, defaults, bounds, words. It holds no names of agents or worlds.
+
+A factory declares each setting as a keyword `name: Annotated[Traced, Gt(0), doc("...")] = 1.0`. `Traced` is a float
+that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices and tuples of ints are static.
+"""
+
+import inspect
+import math
+import operator
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+
+import annotated_types as at
+from jaxtyping import Array, Float
+
+from jaxbandit.errors import InputError, unknown
+
+Traced: TypeAlias = float | Float[Array, ""]
+
+
+class Hyperparameter(NamedTuple):
+    """One setting of a factory."""
+
+    name: str
+    kind: Literal["float", "int", "bool", "choice", "ints"]
+    default: Any
+    choices: tuple[str, ...]
+    bounds: tuple[Any, ...]  # annotated_types constraints
+    doc: str
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether a sweep takes many values in one compiled program."""
+        return self.kind == "float"
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words."""
+        if self.kind == "choice":
+            return " | ".join(self.choices)
+        noun = {
+            "float": "a number",
+            "int": "a whole number",
+            "bool": "true | false",
+            "ints": "whole numbers > 0, as 64,32",
+        }
+        return " ".join([noun[self.kind], " and ".join(_words(bound) for bound in self.bounds)]).strip()
+
+
+def hyperparameters(factory: Callable[..., Any]) -> dict[str, Hyperparameter]:
+    """List the keyword-only parameters of a factory in the order of its signature."""
+    hints = typing.get_type_hints(inspect.unwrap(factory), include_extras=True)
+    parameters = inspect.signature(factory).parameters.values()
+    keywords = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {p.name: _read(p.name, hints[p.name], p.default) for p in keywords}
+
+
+def validate(kind: str, name: str, factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Check settings against a factory's signature and return them typed.
+
+    Raises:
+        InputError: a setting that the factory does not have, a value of the wrong kind, or one out of bounds.
+    """
+    known = hyperparameters(factory)
+    for key in settings:
+        if key not in known:
+            error = str(unknown("setting", key, known)).replace("unknown setting", f"{kind} {name} has no setting", 1)
+            raise InputError(error)
+    return {key: parse(known[key], value) for key, value in settings.items()}
+
+
+def parse(setting: Hyperparameter, value: Any) -> Any:
+    """Turn a value, text included, into the setting's kind, within its bounds; InputError otherwise."""
+    if value is None and setting.default is None:
+        return None
+    try:
+        typed = _CONVERT[setting.kind](value)
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise _refusal(setting, value) from None
+    ok = typed in setting.choices if setting.kind == "choice" else all(_holds(b, typed) for b in setting.bounds)
+    if not ok:
+        raise _refusal(setting, value)
+    return typed
+
+
+def _refusal(setting: Hyperparameter, value: Any) -> InputError:
+    return InputError(f"{setting.name} is {value!r}; allowed: {setting.allowed}")
+
+
+def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
+    base, metadata = (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
+    words = next((m.documentation for m in metadata if isinstance(m, at.DocInfo)), "")
+    bounds = tuple(m for m in metadata if isinstance(m, at.BaseMetadata))
+    members = (
+        [arg for arg in typing.get_args(base) if arg is not type(None)] if type(None) in typing.get_args(base) else None
+    )
+    if members is not None and len(members) == 1:
+        base = members[0]
+    if typing.get_origin(base) is Literal:
+        return Hyperparameter(name, "choice", default, typing.get_args(base), bounds, words)
+    kinds: dict[Any, Any] = {bool: "bool", int: "int", tuple[int, ...]: "ints"}
+    return Hyperparameter(name, kinds.get(base, "float"), default, (), bounds, words)
+
+
+def _whole(value: Any) -> int:
+    number = float(value)
+    if isinstance(value, bool) or number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
+def _truth(value: Any) -> bool:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
+
+
+def _wholes(value: Any) -> tuple[int, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    sizes = tuple(_whole(part) for part in parts if part != "")
+    if any(size < 1 for size in sizes):
+        raise ValueError
+    return sizes
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "float": _number,
+    "int": _whole,
+    "bool": _truth,
+    "choice": str,
+    "ints": _wholes,
+}
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _limits(bound: Any) -> list[tuple[str, Any]]:
+    return [(name, getattr(bound, name)) for name in _SIGNS if getattr(bound, name, None) is not None]
+
+
+def _words(bound: Any) -> str:
+    return " and ".join(f"{_SIGNS[name]} {limit:g}" for name, limit in _limits(bound))
+
+
+def _holds(bound: Any, value: Any) -> bool:
+    return all(getattr(operator, name)(value, limit) for name, limit in _limits(bound))

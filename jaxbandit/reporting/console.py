@@ -1,0 +1,98 @@
+"""What the command line prints when work is done: the final table, lists, and the one line of an error. No progress."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from jaxbandit.reporting.live import print_plain
+from jaxbandit.reporting.numbers import format_duration, format_estimate
+
+UNKNOWN = "–"  # noqa: RUF001
+
+
+def print_table(summary: Mapping[str, Any], *, agent: str, directory: str, console: Console | None = None) -> None:
+    """Print the run's result beside uniform and optimal, and where the files are. `summary` is that of `summarize`."""
+    console = console or Console()
+    seeds = summary["seeds"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for heading in ("average\nreturn", "\nregret", "suboptimal\narms", "cumulative\nregret"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for cells in _rows(summary, agent):
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if cells[0] == agent else "")
+    _print_columns(console, table)
+    if seeds > 1:
+        print_plain(console, f"mean ± standard error over {seeds} seeds", "dim")
+    print_plain(
+        console, "cumulative regret: over the whole run; the others: per interaction, in its final tenth", "dim"
+    )
+    print_plain(console, _speed(summary))
+    print_plain(console, f"results in {directory}")
+
+
+def print_list(
+    rows: Sequence[Sequence[str]],
+    *,
+    headings: Sequence[str] = ("name", "description"),
+    console: Console | None = None,
+) -> None:
+    """Print one line per row, in columns; a terminal that is too narrow wraps the last one only."""
+    console = console or Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=column < len(headings) - 1, overflow="fold")
+    for cells in rows:
+        table.add_row(*(Text(cell) for cell in cells))
+    _print_columns(console, table)
+
+
+def print_error(message: str, *, console: Console | None = None) -> None:
+    """Print `jaxbandit: error: message` on stderr, always as one line."""
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    print_plain(console or Console(stderr=True), f"jaxbandit: error: {line}", "red")
+
+
+def _rows(summary: Mapping[str, Any], agent: str) -> list[tuple[str, ...]]:
+    final, baselines = summary["final"], summary["baselines"]
+    return [
+        (
+            agent,
+            format_estimate(final["average_return"]),
+            format_estimate(final["regret"]),
+            format_estimate(final["suboptimal_arms"], scale=100.0, unit=" %"),
+            format_estimate(final["cumulative_regret"]),
+        ),
+        (
+            "uniform",
+            format_estimate(baselines["uniform"]),
+            format_estimate(baselines["uniform_regret"]),
+            UNKNOWN,  # a uniform agent's rate depends on ties, which its mean reward does not tell
+            format_estimate(baselines["uniform_cumulative_regret"]),
+        ),
+        ("optimal", format_estimate(baselines["optimal"]), "0", "0 %", "0"),
+    ]
+
+
+def _speed(summary: Mapping[str, Any]) -> str:
+    seconds, rate = summary["seconds"], summary["interactions_per_second"]
+    speed = f", {rate:,.0f} interactions/s" if rate else ""
+    return (
+        f"{summary['interactions']:,} interactions in {format_duration(seconds['run'])}{speed}, "
+        f"after {seconds['compile']:.1f} s of compilation"
+    )
+
+
+def _print_columns(console: Console, table: Table) -> None:
+    """Print a table so that nothing is cut: a terminal wraps cells, anything else gets the width that they need.
+
+    rich would take a pipe or a file to be 80 columns wide.
+    """
+    if not console.is_terminal:
+        options = console.options.update(max_width=10_000)
+        console.width = max(console.width, Measurement.get(console, options, table).maximum)
+    console.print(table)

@@ -1,0 +1,83 @@
+"""Curves -> the content of summary.json: final numbers of a run, mean and standard error over seeds. Writes no file."""
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxbandit.metrics import Curves, RoundMetrics, mean_stderr
+from jaxbandit.reporting.named_series import series
+
+
+def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, resumed_round: int = 0) -> dict[str, Any]:
+    """Sum up a finished run; estimates are {"mean", "stderr"}: None for the error of one seed and what is not finite.
+
+    Return, regret and suboptimal arms are means per interaction over the final tenth of the rounds; realised regret is
+    max_a E[r|x,a] - r_t; cumulative regret is over all interactions of a lane, and normalised to uniform = 100 as
+    100 sum(regret) / sum(regret of uniform). `run_seconds` are those since `resumed_round`.
+
+    Raises:
+        ValueError: no row begins where the final tenth of the rounds does.
+    """
+    rounds, (_, lanes) = int(curves.edges[-1]), curves.sums.regret.shape
+    return {
+        "interactions": rounds * curves.batch_size * lanes,
+        "interactions_per_seed": rounds * curves.batch_size,
+        "seeds": lanes,
+        **_estimates(series(curves), series(_final_tenth(curves))),
+        "seconds": {"compile": compile_seconds, "run": run_seconds},
+        "interactions_per_second": _rate((rounds - resumed_round) * curves.batch_size * lanes, run_seconds),
+    }
+
+
+def _estimates(all_rows: dict[str, np.ndarray], tenth: dict[str, np.ndarray]) -> dict[str, Any]:
+    last = {name: values[-1] for name, values in all_rows.items()}
+    final = {name: values[-1] for name, values in tenth.items()}
+    with np.errstate(invalid="ignore", divide="ignore"):  # all arms equally good: nothing to normalise by
+        normalized = 100 * last["cumulative_regret"] / last["uniform_cumulative_regret"]
+    return {
+        "final": {
+            "average_return": estimate(final["average_return"]),
+            "average_return_so_far": estimate(last["average_return_so_far"]),
+            "regret": estimate(final["regret"]),
+            "realized_regret": estimate(final["optimal"] - final["average_return"]),
+            "cumulative_regret": estimate(last["cumulative_regret"]),
+            "normalized_regret": estimate(normalized),
+            "suboptimal_arms": estimate(final["suboptimal_arms"]),
+        },
+        "baselines": {
+            "uniform": estimate(final["uniform"]),
+            "optimal": estimate(final["optimal"]),
+            "uniform_regret": estimate(final["uniform_regret"]),
+            "uniform_cumulative_regret": estimate(last["uniform_cumulative_regret"]),
+        },
+    }
+
+
+def estimate(lanes: Float[np.ndarray, " L"]) -> dict[str, float | None]:
+    """Reduce one number per lane to its mean and standard error, in a form that strict JSON can carry."""
+    mean, stderr = mean_stderr(lanes[None, :])
+    return {"mean": _finite(mean[0]), "stderr": _finite(stderr[0])}
+
+
+def _final_tenth(curves: Curves) -> Curves:
+    """Merge the rows of the final tenth of the rounds into one."""
+    rounds = int(curves.edges[-1])
+    start = rounds - math.ceil(rounds / 10)
+    row = int(np.searchsorted(curves.edges, start))
+    if curves.edges[row] != start:
+        raise ValueError(
+            f"the final tenth of {rounds} rounds begins at round {start}, but no row does: "
+            f"the nearest edges are {curves.edges[row - 1]} and {curves.edges[row]}"
+        )
+    sums = RoundMetrics(*(field[row:].sum(axis=0, keepdims=True) for field in curves.sums))
+    return Curves(curves.batch_size, np.array([start, rounds]), sums)
+
+
+def _finite(value: np.floating) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _rate(interactions: int, seconds: float) -> float | None:
+    return interactions / seconds if interactions > 0 and seconds > 0 else None

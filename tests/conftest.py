@@ -1,0 +1,50 @@
+"""Strict settings for all tests, and the real data set that some of them read."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("jaxbandit", "beartype.beartype")
+
+FETCH = Path(__file__).parents[2] / "shared" / "fetch-ml-100k"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep the cache of the person who runs the tests out of them."""
+    directory = tmp_path_factory.mktemp("cache")
+    os.environ["JAXBANDIT_CACHE"] = str(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def ml_100k_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of MovieLens 100K in its original layout."""
+    if not FETCH.exists():
+        pytest.skip(
+            "real MovieLens 100K is not here: its licence forbids to ship it, and shared/fetch-ml-100k is absent"
+        )
+    directory = tmp_path_factory.getbasetemp().parent / "ml-100k"
+    if not (directory / "u.item").exists():
+        got = subprocess.run([sys.executable, str(FETCH), str(directory)], capture_output=True, text=True, check=False)
+        if got.returncode:
+            pytest.skip(f"MovieLens 100K could not be fetched: {got.stderr.strip()[-200:]}")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def ml_100k(ml_100k_dir: Path):
+    """MovieLens 100K as Ratings."""
+    from jaxbandit.data import read
+
+    return read(ml_100k_dir)
