@@ -21,7 +21,7 @@ class Posterior(NamedTuple):
 
     precision: Float[Array, "*models d d"]  # A, without the ridge
     moment: Float[Array, "*models d"]  # b
-    count: Float[Array, "*models"]  # n, observations
+    pulls: Float[Array, "*models"]  # n, observations
 
 
 class Solution(NamedTuple):
@@ -48,7 +48,7 @@ def update(
     return Posterior(
         gamma * state.precision + einsum("bi,bj->ij", weighted, features),
         gamma * state.moment + einsum("bi,b->i", weighted, reward),
-        state.count + jnp.sum(weight > 0).astype(jnp.float32),
+        state.pulls + jnp.sum(weight > 0).astype(jnp.float32),
     )
 
 
@@ -60,14 +60,14 @@ def update_each(
     weight: Float[Array, " B"],
     gamma: Float[Array, ""] | float = 1.0,
 ) -> Posterior:
-    """Update K posteriors of one batch; `model` is one-hot. A posterior that never had an observation forgets nothing."""
+    """Update K posteriors by one batch; `model` is one-hot. One that never had an observation forgets nothing."""
     weighted = model * weight[:, None]
-    count = state.count + jnp.sum(weighted > 0, axis=0).astype(jnp.float32)
-    keep = jnp.where(count > 0, gamma, 1.0)
+    pulls = state.pulls + jnp.sum(weighted > 0, axis=0).astype(jnp.float32)
+    keep = jnp.where(pulls > 0, gamma, 1.0)
     return Posterior(
         keep[:, None, None] * state.precision + einsum("bk,bi,bj->kij", weighted, features, features),
         keep[:, None] * state.moment + einsum("bk,bi,b->ki", weighted, features, reward),
-        count,
+        pulls,
     )
 
 
@@ -76,9 +76,9 @@ def solve(state: Posterior, tikhonov_weight: Float[Array, ""] | float) -> Soluti
     dim = state.moment.shape[-1]
     ridge = tikhonov_weight * jnp.eye(dim, dtype=state.precision.dtype)
     whiten = inverse_cholesky
-    for _ in state.count.shape:
+    for _ in state.pulls.shape:
         whiten = jax.vmap(whiten)
-    models = (None,) * state.count.ndim
+    models = (None,) * state.pulls.ndim
     whitener = whiten(state.precision + ridge[models])
     half = einsum("...ij,...j->...i", whitener, state.moment)
     return Solution(einsum("...ij,...i->...j", whitener, half), whitener)

@@ -54,7 +54,7 @@ def simulate(
 ) -> tuple[Carry, RoundMetrics]:
     """Run the rounds edges[0] ... edges[-1] - 1 and sum their metrics between edges, [W] each.
 
-    The edges are data, not shapes: one program serves every way to cut the rounds, and every cut gives the same numbers.
+    The edges are data, not shapes: one program serves every cut of the rounds, and every cut gives the same numbers.
     """
 
     def step(round: Array, carry_sums: tuple[Carry, RoundMetrics]) -> tuple[Carry, RoundMetrics]:

@@ -1,8 +1,8 @@
-"""Lanes: simulations side by side in one compiled, sharded program. The only module of the simulation that calls `jax.jit`.
+"""Lanes: simulations side by side in one compiled, sharded program. No other module of the simulation calls `jax.jit`.
 
-Lanes are laid out [S, H]: S seeds, H configurations of traced hyperparameters. All configurations of a seed share its key,
-so they meet the same users and arms, and what is common to them is computed once. Seeds are sharded over the devices;
-nothing is exchanged between devices inside the loop.
+Lanes are laid out [S, H]: S seeds, H configurations of traced hyperparameters. All configurations of a seed share its
+key, so they meet the same users and arms, and what is common to them is computed once. Seeds are sharded over the
+devices; nothing is exchanged between devices inside the loop.
 """
 
 from collections.abc import Callable, Mapping

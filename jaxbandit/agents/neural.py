@@ -34,7 +34,7 @@ class NeuralState(NamedTuple):
     params: PyTree
     optimizer: PyTree
     pulls: Float[Array, " K"]  # of each fixed arm (of each position where arms have features)
-    count: Int[Array, ""]  # updates
+    updates: Int[Array, ""]
 
 
 def neural_epsilon_greedy(
@@ -55,7 +55,7 @@ def neural_epsilon_greedy(
     module = make_network(spec, network, user_layers, arm_layers, common_layers, embedding_dim)
 
     def choose(key: Key[Array, ""], context: Context, values: Array, state: NeuralState) -> Int[Array, " B"]:
-        return exploration.epsilon_greedy(key, context, values, settings.at_count(epsilon, state.count), ties)
+        return exploration.epsilon_greedy(key, context, values, settings.at_count(epsilon, state.updates), ties)
 
     return _agent(spec, module, learning_rate, clip_norm, loss, choose)
 
@@ -77,7 +77,7 @@ def neural_boltzmann(
     module = make_network(spec, network, user_layers, arm_layers, common_layers, embedding_dim)
 
     def choose(key: Key[Array, ""], context: Context, values: Array, state: NeuralState) -> Int[Array, " B"]:
-        return exploration.boltzmann(key, context, values, settings.at_count(temperature, state.count))
+        return exploration.boltzmann(key, context, values, settings.at_count(temperature, state.updates))
 
     return _agent(spec, module, learning_rate, clip_norm, loss, choose)
 
@@ -153,7 +153,7 @@ def _agent(
         grads = jax.grad(mean_loss)(state.params)
         steps, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         pulls = state.pulls + seen.weight @ jax.nn.one_hot(seen.action, spec.num_actions)
-        return NeuralState(optax.apply_updates(state.params, steps), optimizer_state, pulls, state.count + 1)
+        return NeuralState(optax.apply_updates(state.params, steps), optimizer_state, pulls, state.updates + 1)
 
     return Agent(init, select, update)
 

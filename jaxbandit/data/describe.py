@@ -89,7 +89,7 @@ def _counts(ratings: Ratings) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _summarize(counts: np.ndarray) -> dict[str, float]:
+def _summarize(counts: np.ndarray) -> dict[str, float | int]:
     return {
         "median": float(np.median(counts)),
         "mean": float(counts.mean()),

@@ -23,7 +23,7 @@ TASTE = 0.8  # how far users choose what they will like: ratings are missing not
 LEAST_RATINGS = 20  # per user, as in MovieLens
 ACTIVITY_SHAPE = 0.75
 MOST_ITEMS = 0.44  # share of the items that one user rates at most
-BLOCK = 256  # users drawn at once; part of the definition of a world, like its seed
+BLOCK = 64  # users drawn at once; part of the definition of a world, like its seed
 
 
 class World(NamedTuple):
@@ -115,9 +115,13 @@ def _block(population: Population, start: int, seed: np.random.SeedSequence) -> 
     users = slice(start, start + BLOCK)
     rng = np.random.default_rng(seed)
     appeal = truth.user[users] @ truth.item.T + truth.item_bias
-    exponential = rng.standard_exponential(appeal.shape, dtype=np.float32)
-    # -log of a standard exponential is a Gumbel; the floor keeps the rare float32 zero out of the logarithm.
-    wish = popularity + TASTE * appeal - np.log(np.maximum(exponential, 1e-30))
+    # -log of a standard exponential is a Gumbel; the floor keeps the rare float32 zero out of the logarithm. In place,
+    # since fresh pages for temporaries of this size cost more than the arithmetic.
+    noise = rng.standard_exponential(appeal.shape, dtype=np.float32)
+    np.log(np.maximum(noise, 1e-30, out=noise), out=noise)
+    wish = TASTE * appeal
+    wish += popularity
+    wish -= noise
     items, utilities = [], []
     for row, count in enumerate(activity[users]):
         chosen = np.sort(np.argpartition(wish[row], -count)[-count:])

@@ -15,8 +15,8 @@ HAND_MADE = Ratings(
     rating=np.array([1, 5, 5, 3], np.float32),
     user_ids=np.array([1, 2]),
     item_ids=np.array([1, 2, 3, 4]),
-    low=1,
-    high=5,
+    low=1.0,
+    high=5.0,
 )
 
 

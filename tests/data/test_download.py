@@ -9,7 +9,7 @@ import pytest
 from jaxbandit.data import DATASETS, cached, download, fetch, load
 from jaxbandit.errors import InputError
 
-from .conftest import md5, write_zip
+from .small_sets import md5, write_zip
 
 
 class Mirror(http.server.ThreadingHTTPServer):

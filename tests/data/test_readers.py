@@ -6,7 +6,9 @@ import pytest
 
 from jaxbandit.data import Ratings, read
 
-from .conftest import SMALL_SETS, write_directory, write_zip
+from .small_sets import SMALL_SETS, write_directory, write_zip
+
+each_layout = pytest.mark.parametrize("layout", sorted(SMALL_SETS))
 
 
 def triples(ratings: Ratings) -> list[tuple[object, object, float]]:
@@ -25,6 +27,7 @@ def feature(ratings: Ratings, what: str, name: str) -> list[float]:
     return values[:, names.index(name)].tolist()
 
 
+@each_layout
 def test_a_movielens_zip_a_directory_and_a_nested_directory_read_alike(layout: str, tmp_path: Path) -> None:
     directory = write_directory(layout, tmp_path / "parent")
     paths = (directory, tmp_path / "parent", write_zip(layout, tmp_path / f"{layout}.zip"))
@@ -36,6 +39,7 @@ def test_a_movielens_zip_a_directory_and_a_nested_directory_read_alike(layout: s
     assert found[0].name == found[2].name == layout
 
 
+@each_layout
 def test_ids_are_reindexed_in_the_order_of_the_original_ids_and_unrated_items_are_left_out(
     layout: str, tmp_path: Path
 ) -> None:
@@ -46,11 +50,13 @@ def test_ids_are_reindexed_in_the_order_of_the_original_ids_and_unrated_items_ar
     assert ratings.rating.dtype == np.float32
 
 
+@each_layout
 def test_movielens_sets_bring_their_own_rating_scale(layout: str, tmp_path: Path) -> None:
     ratings = read(write_directory(layout, tmp_path))
     assert (ratings.low, ratings.high) == ((1, 5) if layout in ("ml-100k", "ml-1m") else (0.5, 5))
 
 
+@each_layout
 def test_a_lone_file_of_ratings_is_read_with_its_scale_and_without_side_features(layout: str, tmp_path: Path) -> None:
     name, content = next(iter(SMALL_SETS[layout].items()))
     (tmp_path / name).write_text(content)

@@ -8,7 +8,7 @@ import pytest
 from jaxbandit.data import DATASETS, load, read
 from jaxbandit.errors import InputError
 
-from .conftest import write_directory, write_zip
+from .small_sets import write_directory, write_zip
 
 HEADER = "userId,movieId,rating\n"
 GOOD = HEADER + "1,1,3\n2,2,4\n"

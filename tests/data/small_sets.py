@@ -1,33 +1,12 @@
+"""Tiny invented sets in each MovieLens layout."""
+
 import hashlib
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
-FETCH_ML_100K = Path(__file__).parents[3] / "shared" / "fetch-ml-100k"
-
-
-def fetch_ml_100k(directory: Path) -> Path:
-    """Write ML-100K in its original layout into the directory, or skip the test with the reason."""
-    if not FETCH_ML_100K.exists():
-        pytest.skip(
-            "needs ../shared/fetch-ml-100k, which is not part of the repository (the data's licence forbids it)"
-        )
-    done = subprocess.run([sys.executable, FETCH_ML_100K, directory], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"../shared/fetch-ml-100k failed, it needs the package registry: {done.stderr.strip()[-200:]}")
-    return directory
-
-
-@pytest.fixture(scope="session")
-def ml_100k_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fetch_ml_100k(tmp_path_factory.mktemp("ml-100k"))
-
 
 def small_sets() -> dict[str, dict[str, str]]:
-    """Tiny invented sets in each MovieLens layout: layout -> file name -> content."""
+    """Return layout -> file name -> content."""
     genres = "|".join(["0"] * 18)
     half_csv = "userId,movieId,rating,timestamp\n7,30,0.5,1\n7,10,4.0,2\n9,10,3.5,3\n"
     movies_csv = 'movieId,title,genres\n10,"Two, Too",Drama|IMAX\n20,Unseen,War\n30,None,(no genres listed)\n'
@@ -51,11 +30,6 @@ def small_sets() -> dict[str, dict[str, str]]:
 
 
 SMALL_SETS = small_sets()
-
-
-@pytest.fixture(params=sorted(SMALL_SETS))
-def layout(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 def write_directory(layout: str, parent: Path) -> Path:
