@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input. Its message is one line that names the field, the value and what is allowed; the command line exits with 2."""
+    """Bad input. Its message is one line: the field, the value, what is allowed. The command line exits with 2."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

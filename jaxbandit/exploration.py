@@ -65,7 +65,7 @@ def boltzmann_gumbel(
     scale: Float[Array, ""] | float,
     ties: Ties = "random",
 ) -> Int[Array, " B"]:
-    """Take argmax f_a + C / sqrt(N_a) Z_a, Z ~ Gumbel(0, 1); an arm never pulled is infinitely uncertain and goes first.
+    """Take argmax f_a + C / sqrt(N_a) Z_a, Z ~ Gumbel(0, 1); one never pulled goes first.
 
     Source: Cesa-Bianchi et al. 2017, "Boltzmann exploration done right".
     """

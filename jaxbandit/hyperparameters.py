@@ -1,4 +1,4 @@
-"""What a factory's signature says of its settings: kinds, defaults, bounds, words. It holds no names of agents or worlds.
+"""What a factory's signature says of its settings: kinds, defaults, bounds, words. It names no agents or worlds.
 
 A factory declares each setting as a keyword `name: Annotated[Traced, Gt(0), doc("...")] = 1.0`. `Traced` is a float
 that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices and tuples of ints are static.

@@ -13,18 +13,18 @@ from jaxbandit.types import Outcome
 class RoundMetrics(NamedTuple):
     """Means over the batch of one round, or sums of such means over the rounds of a row."""
 
-    average_return: Float[Array, "..."]
-    regret: Float[Array, "..."]
-    suboptimal_arms: Float[Array, "..."]
-    uniform: Float[Array, "..."]
-    optimal: Float[Array, "..."]
+    average_return: Float[Array | np.ndarray, "..."]
+    regret: Float[Array | np.ndarray, "..."]
+    suboptimal_arms: Float[Array | np.ndarray, "..."]
+    uniform: Float[Array | np.ndarray, "..."]
+    optimal: Float[Array | np.ndarray, "..."]
 
 
 def measure(outcome: Outcome) -> RoundMetrics:
     """Reduce one round over its batch.
 
-    Regret is the pseudo-regret max_a E[r|x,a] - E[r|x,a_t]; an arm tied with the best is not suboptimal. Reward may be a
-    slate [B, M]: its mean counts.
+    Regret is the pseudo-regret max_a E[r|x,a] - E[r|x,a_t]; an arm tied with the best is not suboptimal. Of a slate's
+    rewards [B, M] the mean counts.
     """
     return RoundMetrics(
         average_return=jnp.mean(outcome.reward),
@@ -63,4 +63,4 @@ def mean_stderr(values: np.ndarray, axis: int = -1) -> tuple[np.ndarray, np.ndar
     count = values.shape[axis]
     with np.errstate(invalid="ignore", divide="ignore"):
         sd = np.std(values, axis=axis, ddof=1) if count > 1 else np.full(np.delete(values.shape, axis), np.nan)
-    return np.mean(values, axis=axis), sd / np.sqrt(count)
+        return np.asarray(np.mean(values, axis=axis)), np.asarray(sd / np.sqrt(count))

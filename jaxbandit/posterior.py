@@ -1,8 +1,8 @@
 """Gaussian linear posterior: init, update, solve, predict, sample. Knows no bandits.
 
-M = A + lambda I, theta = M^-1 b with A = sum w x x', b = sum w r x. The solve is one Cholesky factorisation M = L L' per
-call, kept as W = L^-1: then x' M^-1 x = |W x|^2 >= 0 whatever the rounding, and L'^-1 z = W' z. Sums and products are in
-float32 at full precision (TF32 and bfloat16, the defaults of GPU and TPU, would ruin them).
+M = A + lambda I, theta = M^-1 b with A = sum w x x', b = sum w r x. The solve is one Cholesky factorisation M = L L'
+per call, kept as W = L^-1: then x' M^-1 x = |W x|^2 >= 0 whatever the rounding, and L'^-1 z = W' z. Sums and products
+are in float32 at full precision (TF32 and bfloat16, the defaults of GPU and TPU, would ruin them).
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-LOOP_DIM = 64  # up to here a loop of d row sweeps, wide under vmap, beats one LAPACK call per matrix
+LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 
 
 class Posterior(NamedTuple):
@@ -43,7 +43,7 @@ def update(
     weight: Float[Array, " B"],
     gamma: Float[Array, ""] | float = 1.0,
 ) -> Posterior:
-    """Forget once by gamma, then add a batch: A <- gamma A + sum w x x', b <- gamma b + sum w r x, n <- n + #{w > 0}."""
+    """Forget once by gamma and add a batch: A <- gamma A + sum w x x', b <- gamma b + sum w r x, n <- n + #{w > 0}."""
     weighted = features * weight[:, None]
     return Posterior(
         gamma * state.precision + einsum("bi,bj->ij", weighted, features),
@@ -99,13 +99,20 @@ def sample(solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B d"
 
 
 def inverse_cholesky(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix."""
+    """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix.
+
+    Small ones by a loop of row sweeps, large ones by halves: all work is sweeps and matrix products, which vmap makes
+    wide, where LAPACK would take one matrix after the other.
+    """
     dim = matrix.shape[0]
-    if dim > LOOP_DIM:
-        lower = jax.lax.linalg.cholesky(matrix)
-        eye = jnp.eye(dim, dtype=matrix.dtype)
-        return jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
-    return jnp.tril(jax.lax.fori_loop(0, dim, _eliminate, matrix))
+    if dim <= LOOP_DIM:
+        return jnp.tril(jax.lax.fori_loop(0, dim, _eliminate, matrix))
+    half = dim // 2
+    first = inverse_cholesky(matrix[:half, :half])
+    below = einsum("ij,kj->ik", matrix[half:, :half], first)  # L21
+    second = inverse_cholesky(matrix[half:, half:] - einsum("ij,kj->ik", below, below))
+    corner = -einsum("ij,jk,kl->il", second, below, first)
+    return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
 
 
 def _eliminate(j: Array, a: Float[Array, "d d"]) -> Float[Array, "d d"]:

@@ -79,16 +79,16 @@ def _lane_functions(
     environment: Environment, factory: Callable[..., Agent], batch_size: int
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Vmap the start and the advance of one lane over configurations, then over seeds."""
-    axes = Carry(environment=0 if environment.reacts else None, agent=0)  # type: ignore[arg-type]
+    axes = Carry(environment=0 if environment.reacts else None, agent=0)
 
     def begin(keys: Key[Array, " S"], params: Any, grid: Grid) -> Carry:
-        def lane(key: Key[Array, ""], hyperparameters: dict[str, Array]) -> Carry:
+        def lane(key: Key[Array, ""], hyperparameters: Grid) -> Carry:
             return simulate.start(key, environment, params, factory(**hyperparameters))
 
         return _over_lanes(lane, grid, axes)(keys)
 
     def advance(carry: Carry, keys: Array, params: Any, grid: Grid, edges: Array) -> tuple[Carry, RoundMetrics]:
-        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: dict[str, Array]) -> tuple[Carry, RoundMetrics]:
+        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: Grid) -> tuple[Carry, RoundMetrics]:
             agent = factory(**hyperparameters)
             return simulate.simulate(key, environment, params, agent, batch_size, carry, edges)
 

@@ -1,7 +1,7 @@
 """Neural reward agents: a network predicts rewards, one optimizer step per batch trains it, a rule explores."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -141,17 +141,21 @@ def _agent(
         params = module.init(key, _example(spec))
         return NeuralState(params, optimizer.init(params), jnp.zeros(spec.num_actions), jnp.zeros((), jnp.int32))
 
+    def predict(params: PyTree, context: Context) -> Float[Array, "B K"]:
+        return cast(Array, module.apply(params, context))
+
     def select(key: Key[Array, ""], state: NeuralState, context: Context) -> Decision:
-        return Decision(choose(key, context, module.apply(state.params, context), state))
+        return Decision(choose(key, context, predict(state.params, context), state))
 
     def update(key: Key[Array, ""], state: NeuralState, seen: Interaction) -> NeuralState:
         def mean_loss(params: PyTree) -> Float[Array, ""]:
-            predicted = module.apply(params, taken(seen.context, seen.action))
+            predicted = predict(params, taken(seen.context, seen.action))
             predicted = predicted[:, 0] if spec.arm_dim else _at(predicted, seen.action)
             return jnp.mean(seen.weight * error(predicted, seen.reward))
 
         grads = jax.grad(mean_loss)(state.params)
-        steps, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+            steps, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         pulls = state.pulls + seen.weight @ jax.nn.one_hot(seen.action, spec.num_actions)
         return NeuralState(optax.apply_updates(state.params, steps), optimizer_state, pulls, state.updates + 1)
 

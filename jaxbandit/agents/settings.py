@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, Le, doc
-from jaxtyping import Array, Float
+from jaxtyping import Array, Int
 
 from jaxbandit import exploration, features
 from jaxbandit.hyperparameters import Traced
@@ -22,6 +22,6 @@ Temperature = Annotated[Scheduled, Gt(0), doc("temperature of the softmax over p
 LearningRate = Annotated[Scheduled, Gt(0), doc("step size of Adam")]
 
 
-def at_count(value: Scheduled, count: Float[Array, ""]) -> Traced:
+def at_count(value: Scheduled, count: Int[Array, ""]) -> Traced:
     """Value of a hyperparameter that may be a schedule of the update count."""
     return value(count) if callable(value) else value

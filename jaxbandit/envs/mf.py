@@ -1,7 +1,7 @@
 """The matrix-factorisation worlds: approximate ratings of every <user, item> pair are the rewards.
 
-`mf` offers the same items in every round, `mf-per-arm` other ones to each user. What the agent observes comes from a fit
-of the ratings; what it is paid comes from the same fit or from another one (misspecification).
+`mf` offers the same items in every round, `mf-per-arm` other ones to each user. What the agent observes comes from a
+fit of the ratings; what it is paid comes from the same fit or from another one (misspecification).
 """
 
 from typing import Annotated, Any, Literal, NamedTuple

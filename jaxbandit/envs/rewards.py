@@ -58,7 +58,7 @@ def draw_reward(
 ) -> Float[Array, " B"] | None:
     """Draw what is paid, whose mean is `mean` exactly; None: the mean itself.
 
-    star: low + Binomial(n, p) / n (high - low) with n steps of the scale and p the mean's place on it; binary: Bernoulli.
+    star: low + Binomial(n, p) / n (high - low), n steps of the scale, p the mean's place on it; binary: Bernoulli.
     """
     if kind == "expected":
         return None

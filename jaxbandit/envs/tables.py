@@ -41,10 +41,10 @@ def build_tables(
     """
     if fixed_items is not None and fixed_items > ratings.num_items:
         raise InputError(
-            f"num_actions is {fixed_items}; {ratings.name} has {ratings.num_items} items: allowed: 2 to {ratings.num_items}"
+            f"num_actions is {fixed_items}; {ratings.name} has {ratings.num_items} items: "
+            f"allowed: 2 to {ratings.num_items}"
         )
-    fixed_svd = fixed_items is not None and factorizer == "svd"
-    if fixed_svd and observation in ("same", "svd"):
+    if fixed_items is not None and factorizer == "svd" and observation in ("same", "svd"):
         ratings = first_items(ratings, fixed_items)
     paid = factorize(ratings, factorizer, rank_k)
     seen = paid if observation in ("same", factorizer) else factorize(ratings, observation, rank_k)

@@ -28,7 +28,7 @@ def wheel(
     std: Annotated[Traced, Ge(0), doc("noise of ordinary rewards; .01 in TF-Agents, .05 in the paper's code")] = 0.01,
     rim_std: Annotated[Traced, Ge(0), doc("noise of the reward 50")] = 0.01,
 ) -> tuple[Environment, WheelParams]:
-    """Pay 1.2 for arm 0 and 1 for the others, but 50 for the arm of x's quadrant where |x| > delta; x uniform in the disk.
+    """Pay 1.2 for arm 0, 1 for the others, but 50 for the arm of x's quadrant where |x| > delta; x uniform in the disk.
 
     Regret per round: of uniform .16 delta^2 + 39.16 (1 - delta^2), of the safe arm 48.8 (1 - delta^2).
     Source: Riquelme et al. 2018, section 5.4.

@@ -12,7 +12,7 @@ from rich.text import Text
 from jaxbandit.reporting.live import print_plain
 from jaxbandit.reporting.numbers import format_duration, format_estimate
 
-UNKNOWN = "–"  # noqa: RUF001
+UNKNOWN = "–"
 
 
 def print_table(summary: Mapping[str, Any], *, agent: str, directory: str, console: Console | None = None) -> None:
