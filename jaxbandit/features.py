@@ -43,10 +43,11 @@ def with_bias(user: Float[Array, "*n d"], add_bias: bool = True) -> Float[Array,
 
 
 def joint(
-    features: Features, add_bias: bool, user: Float[Array, "*n Du"], arm: Float[Array, "*n Da"]
-) -> Float[Array, "*n d"]:
-    """Joint features of pairs, row by row."""
+    features: Features, add_bias: bool, user: Float[Array, "*#n Du"], arm: Float[Array, "*#n Da"]
+) -> Float[Array, "*#n d"]:
+    """Joint features of pairs, row by row; one user may stand for many arms where both have as many axes."""
     if features == "concat":
+        user = jnp.broadcast_to(user, (*arm.shape[:-1], user.shape[-1]))
         return jnp.concatenate([with_bias(user, add_bias), arm], axis=-1)
     if features == "hadamard":
         return with_bias(user * arm, add_bias)

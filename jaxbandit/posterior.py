@@ -75,7 +75,7 @@ def solve(state: Posterior, tikhonov_weight: Float[Array, ""] | float) -> Soluti
     """Factorise M = A + tikhonov_weight I once for each model and solve M theta = b."""
     dim = state.moment.shape[-1]
     ridge = tikhonov_weight * jnp.eye(dim, dtype=state.precision.dtype)
-    whiten = inverse_cholesky
+    whiten = partial(inverse_cholesky, least=tikhonov_weight)
     for _ in state.pulls.shape:
         whiten = jax.vmap(whiten)
     models = (None,) * state.pulls.ndim
@@ -98,28 +98,30 @@ def sample(solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B d"
     return einsum("be,ed->bd", noise, solution.whitener)
 
 
-def inverse_cholesky(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
+def inverse_cholesky(matrix: Float[Array, "d d"], least: Float[Array, ""] | float = 0.0) -> Float[Array, "d d"]:
     """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix.
 
+    No eigenvalue of it is below `least`, hence no pivot; one that rounding has put there is raised to it, so that
+    features that repeat each other never end in nan.
     Small ones by a loop of row sweeps, large ones by halves: all work is sweeps and matrix products, which vmap makes
     wide, where LAPACK would take one matrix after the other.
     """
     dim = matrix.shape[0]
     if dim <= LOOP_DIM:
-        return jnp.tril(jax.lax.fori_loop(0, dim, _eliminate, matrix))
+        return jnp.tril(jax.lax.fori_loop(0, dim, partial(_eliminate, least), matrix))
     half = dim // 2
-    first = inverse_cholesky(matrix[:half, :half])
+    first = inverse_cholesky(matrix[:half, :half], least)
     below = einsum("ij,kj->ik", matrix[half:, :half], first)  # L21
-    second = inverse_cholesky(matrix[half:, half:] - einsum("ij,kj->ik", below, below))
+    second = inverse_cholesky(matrix[half:, half:] - einsum("ij,kj->ik", below, below), least)
     corner = -einsum("ij,jk,kl->il", second, below, first)
     return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
 
 
-def _eliminate(j: Array, a: Float[Array, "d d"]) -> Float[Array, "d d"]:
+def _eliminate(least: Float[Array, ""] | float, j: Array, a: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """Eliminate column j of [M | I] in place: a finished column of M makes room for one of L^-1."""
     index = jnp.arange(a.shape[0], dtype=jnp.int32)
     row, column = a[j], a[:, j]
-    scale = jax.lax.rsqrt(row[j])
+    scale = jax.lax.rsqrt(jnp.maximum(row[j], least))
     row = jnp.where(index == j, 1.0, row) * scale
     below = jnp.where(index > j, column * scale, 0.0)
     kept = jnp.where((index[None] == j) & (index[:, None] > j), 0.0, a)

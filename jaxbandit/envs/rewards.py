@@ -39,8 +39,8 @@ def reward_params(kind: Reward, mean: float, low: float, high: float, sd: Traced
     counts = np.arange(steps + 1)
     choose = np.array([np.prod([(steps - j) / (j + 1) for j in range(k)]) for k in counts])
     good = low + counts * (high - low) / steps >= high - 1 if kind == "binary" else counts < 0
-    as_array = [jnp.asarray(x, jnp.float32) for x in (mean, low, high, sd)]
-    return RewardParams(*as_array, jnp.asarray(np.where(good, choose, 0), jnp.float32))
+    numbers = (mean, low, high, sd, np.where(good, choose, 0))
+    return RewardParams(*(jnp.asarray(x, jnp.float32) for x in numbers))
 
 
 def mean_reward(kind: Reward, params: RewardParams, rating: Float[Array, "B K"]) -> Float[Array, "B K"]:

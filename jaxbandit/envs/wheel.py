@@ -39,7 +39,8 @@ def wheel(
         radius = jnp.sqrt(jax.random.uniform(radius_key, (batch_size,)))
         angle = jax.random.uniform(angle_key, (batch_size,), maxval=2 * jnp.pi)
         user = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-        quadrant = 1 + 2 * (user[:, 0] < 0) + (user[:, 1] < 0)
+        negative = (user < 0).astype(jnp.int32)
+        quadrant = 1 + 2 * negative[:, 0] + negative[:, 1]
         means = jnp.full((batch_size, 5), OTHER).at[:, 0].set(SAFE)
         pays = (jnp.arange(5)[None] == quadrant[:, None]) & (radius > params.delta)[:, None]
         return Context(user=user, user_id=jnp.arange(batch_size)), jnp.where(pays, RIM, means)

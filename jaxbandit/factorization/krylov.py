@@ -10,7 +10,7 @@ from jaxbandit.factorization.canonical import fix_signs
 START_SEED = 0  # of the random first block; the result does not depend on it beyond TOLERANCE
 OVERSAMPLING = 4  # columns of a block beyond the rank: the gap that sets the speed is to the (rank + 5)th value
 TOLERANCE = 1e-7  # of the residual norm |Aᵀu - s v|, relative to the largest singular value
-MAX_BLOCKS = 40  # bounds the basis to 40 (rank + 4) vectors. ML-100K needs 12 blocks
+MAX_BLOCKS = 40  # bounds the basis to 40 (rank + 4) vectors. ML-100K needs 15
 
 
 class Coo(NamedTuple):

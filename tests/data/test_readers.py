@@ -118,6 +118,7 @@ def test_a_zip_with_one_table_of_any_name_is_read(tmp_path: Path) -> None:
 
     with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
         archive.writestr("README.md", "hello")
+        archive.writestr("__MACOSX/deep/._mine.tsv", "shadow")
         archive.writestr("deep/mine.tsv", "u1\ti1\t3\nu2\ti2\t4\n")
     assert triples(read(tmp_path / "own.zip")) == [("u1", "i1", 3), ("u2", "i2", 4)]
 

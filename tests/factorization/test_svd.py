@@ -38,11 +38,12 @@ def test_svd_recovers_a_fully_observed_matrix_of_low_rank(from_dense):
 
 
 def test_damped_biases_equal_hand_computed_ones(from_dense):
-    # Mean 3. Items: rests (+1, -1) and (-1, +1)... on a full 2 x 2 of [[4, 4], [2, 2]]: items 0, users ±2 / (2 + 5).
-    mean, user_bias, item_bias = damped_biases(from_dense(np.array([[4.0, 4.0], [2.0, 2.0]])))
+    known = np.array([[True, True], [False, True]])
+    mean, user_bias, item_bias = damped_biases(from_dense(np.array([[5.0, 3.0], [0.0, 1.0]]), known))
     assert mean == 3.0
-    np.testing.assert_allclose(item_bias, [0.0, 0.0])
-    np.testing.assert_allclose(user_bias, [2 / 7, -2 / 7], rtol=1e-15)
+    np.testing.assert_allclose(item_bias, [2 / (1 + 5), (0 - 2) / (2 + 5)], rtol=1e-15)
+    # What the item biases leave: 2 - 1/3 and 2/7 of user 0, -2 + 2/7 of user 1. float64, values of size 1.
+    np.testing.assert_allclose(user_bias, [(2 - 1 / 3 + 2 / 7) / (2 + 5), (-2 + 2 / 7) / (1 + 5)], rtol=1e-14)
 
 
 def test_residual_svd_equals_biases_plus_the_dense_svd_of_the_residual(world):

@@ -1,0 +1,99 @@
+"""Write the README's generated parts: what stands between `<!-- NAME -->` and `<!-- end -->` for each NAME below.
+
+Sources: the registries, benchmarks/results/throughput.jsonl, and the run in benchmarks/results/run.json.
+Run: python benchmarks/report.py [--check]     (--check: exit status 1 when the README is out of date, write nothing)
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxbandit.agents import AGENTS
+from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.hyperparameters import hyperparameters
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def registry(entries: dict[str, Callable[..., Any]]) -> str:
+    """A row for each entry: its first docstring line and its settings with defaults."""
+    lines = ["| name | what it does | settings (defaults) |", "|---|---|---|"]
+    for name, factory in entries.items():
+        settings = ", ".join(f"`{s.name}` {shown(s.default)}" for s in hyperparameters(factory).values())
+        lines.append(f"| `{name}` | {(factory.__doc__ or '').splitlines()[0].replace('|', chr(92) + '|')} | {settings} |")
+    return "\n".join(lines)
+
+
+def shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return {"None": "auto", "True": "true", "False": "false"}.get(str(default), str(default))
+
+
+def throughput() -> str:
+    """A row for each case of throughput.py, all of one run on one machine."""
+    cases = [json.loads(line) for line in (RESULTS / "throughput.jsonl").read_text().splitlines()]
+    first = cases[0]
+    lines = [
+        f"Measured on {first['device']} ({first['cpus']} CPU cores, {first['machine']}), jax {first['jax']}, "
+        f"NumPy {first['numpy']}, Python {first['python']}; ratings `{first['ratings']}`, factoriser `svd`, rank 20, "
+        "20 arms, LinUCB on concatenated features where nothing else is said.",
+        "",
+        "| case | interactions/s (median) | slowest – fastest | compile |",
+        "|---|---:|---:|---:|",
+    ]
+    for case in cases:
+        compiled = f"{case['compile_seconds']:.1f} s" if "compile_seconds" in case else "–"
+        spread = f"{case['slowest']:,.0f} – {case['fastest']:,.0f}"
+        lines.append(f"| {case['case']} | {case['interactions_per_second']:,.0f} | {spread} | {compiled} |")
+    return "\n".join(lines)
+
+
+def run() -> str:
+    """The final numbers of the run whose picture the README shows."""
+    summary = json.loads((RESULTS / "run.json").read_text())
+    final, baselines = summary["final"], summary["baselines"]
+    rows = {
+        "linucb": (final["average_return"], final["regret"], final["suboptimal_arms"]),
+        "uniform": (baselines["uniform"], baselines["uniform_regret"], None),
+        "optimal": (baselines["optimal"], None, None),
+    }
+    lines = ["| | average return | regret | suboptimal arms |", "|---|---:|---:|---:|"]
+    lines += [f"| {name} | {' | '.join(map(estimate, values))} |" for name, values in rows.items()]
+    world = summary["world"]
+    fit = f"Held-out RMSE of the fit {world['heldout_rmse']:.3f} ({world['heldout_split']})"
+    return "\n".join([*lines, "", f"{fit}; correlation with the true utilities {world['truth_correlation']:.2f}."])
+
+
+def estimate(value: dict[str, float] | None) -> str:
+    return "–" if value is None else f"{value['mean']:.4f} ± {value['stderr']:.4f}"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "agents": lambda: registry(AGENTS),
+    "environments": lambda: registry(ENVIRONMENTS),
+    "throughput": throughput,
+    "run": run,
+}
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    old = new = path.read_text()
+    for name, part in PARTS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not pattern.search(new):
+            sys.exit(f"report.py: README.md has no part {name!r}")
+        text = part()
+        new = pattern.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", new)
+    if "--check" in sys.argv:
+        sys.exit("README.md is out of date: run python benchmarks/report.py" if new != old else 0)
+    path.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

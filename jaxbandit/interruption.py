@@ -1,0 +1,53 @@
+"""SIGINT and SIGTERM as requests that the program honours at a point of its choice. It saves nothing itself."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved its state. Its message says how to go on."""
+
+
+@contextmanager
+def sigterm_as_sigint() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt within the block, as SIGINT does."""
+
+    def raise_interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with _handled({signal.SIGTERM: raise_interrupt}):
+        yield
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one does what it did before the block."""
+    stop = threading.Event()
+    old = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def request(number: int, frame: Any) -> None:
+        stop.set()
+        for again, handler in old.items():
+            signal.signal(again, handler)
+
+    with _handled(dict.fromkeys(SIGNALS, request)):
+        yield stop
+
+
+@contextmanager
+def _handled(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
+    """Install handlers for the block; only the main thread may, so elsewhere nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
