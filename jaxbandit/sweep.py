@@ -21,6 +21,7 @@ from jaxbandit.simulate import Carry
 from jaxbandit.types import Agent, Environment
 
 Grid = Mapping[str, Float[Array, " H"]]
+One = Mapping[str, Float[Array, ""]]  # configuration
 
 
 class Lanes(NamedTuple):
@@ -82,13 +83,13 @@ def _lane_functions(
     axes = Carry(environment=0 if environment.reacts else None, agent=0)
 
     def begin(keys: Key[Array, " S"], params: Any, grid: Grid) -> Carry:
-        def lane(key: Key[Array, ""], hyperparameters: Grid) -> Carry:
+        def lane(key: Key[Array, ""], hyperparameters: One) -> Carry:
             return simulate.start(key, environment, params, factory(**hyperparameters))
 
         return _over_lanes(lane, grid, axes)(keys)
 
     def advance(carry: Carry, keys: Array, params: Any, grid: Grid, edges: Array) -> tuple[Carry, RoundMetrics]:
-        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: Grid) -> tuple[Carry, RoundMetrics]:
+        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: One) -> tuple[Carry, RoundMetrics]:
             agent = factory(**hyperparameters)
             return simulate.simulate(key, environment, params, agent, batch_size, carry, edges)
 

@@ -1,22 +1,91 @@
 """What several tests need: small worlds, random contexts, and statistical bounds."""
 
-from functools import cache
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from jaxbandit import simulate
+from jaxbandit.agents import AGENTS
+from jaxbandit.config import takes_ratings
 from jaxbandit.data import Ratings
 from jaxbandit.data.synthetic import World, generate
+from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.features import pair_products
-from jaxbandit.types import Catalogue, Context
+from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.types import Catalogue, Context, Environment
+
+SMALL = {
+    "num_actions": 5,
+    "rank_k": 3,
+    "factorizer": "residual_svd",
+    "context_dim": 3,
+    "user_dim": 4,
+    "arm_dim": 4,
+}
 
 
 @cache
 def small_ratings() -> Ratings:
     """60 users, 40 items, with known truth."""
     return generate("small", World(num_users=60, num_items=40, activity_scale=10.0, popularity_sd=1.0, seed=0))
+
+
+@cache
+def small_world(name: str) -> tuple[Environment, Any]:
+    """An environment of the registry at the sizes above, as far as it has them."""
+    factory = ENVIRONMENTS[name]
+    ratings = [small_ratings()] if takes_ratings(name) else []
+    return factory(*ratings, **{key: value for key, value in SMALL.items() if key in hyperparameters(factory)})
+
+
+class Watched(NamedTuple):
+    """State of a world under masks."""
+
+    inner: Any
+    forbidden: jax.Array  # actions taken so far that were out of range or not allowed
+
+
+def masked(environment: Environment) -> Environment:
+    """The same world where about half of the arms are forbidden to each user, and that counts disobedience."""
+
+    def observe(key, params, state, batch_size):
+        context, means = environment.observe(key, params, state.inner, batch_size)
+        coin_key, arm_key = jax.random.split(jax.random.fold_in(key, 1))
+        one = jax.random.randint(arm_key, (batch_size, 1), 0, means.shape[1])
+        mask = jax.random.bernoulli(coin_key, 0.5, means.shape) | (one == jnp.arange(means.shape[1])[None])
+        return context._replace(mask=mask), means
+
+    def respond(key, params, state, context, means, action):
+        inside = (action >= 0) & (action < means.shape[1])
+        obeys = inside & jnp.take_along_axis(context.mask, jnp.where(inside, action, 0)[:, None], axis=1)[:, 0]
+        inner, outcome = environment.respond(key, params, state.inner, context, means, action)
+        return Watched(inner, state.forbidden + jnp.sum(~obeys, dtype=jnp.int32)), outcome
+
+    def init(key, params):
+        return Watched(environment.init(key, params), jnp.zeros((), jnp.int32))
+
+    return environment._replace(init=init, observe=observe, respond=respond, reacts=True)
+
+
+def make_agent(name: str, environment: Environment, **settings):
+    """Factory of an agent that waits for its traced hyperparameters."""
+    return partial(AGENTS[name], environment.spec, **settings)
+
+
+def one_lane(environment: Environment, params: Any, factory, batch_size: int):
+    """The compiled single simulation (key, hyperparameters, edges) -> end, metrics, without any sweep around it."""
+
+    @jax.jit
+    def run(params, key, hyperparameters, edges):
+        agent = factory(**hyperparameters)
+        carry = simulate.start(key, environment, params, agent)
+        return simulate.simulate(key, environment, params, agent, batch_size, carry, edges)
+
+    return partial(run, params)
 
 
 def normal(seed: int, *shape: int) -> jax.Array:

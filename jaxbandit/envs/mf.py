@@ -70,12 +70,12 @@ def mf_per_arm(
 
     Source: TF-Agents, MovieLensPerArmPyEnvironment.
     """
-    tables = build_tables(ratings, factorizer, rank_k, observation, _scale(standardize, factorizer), side_features)
-    num_items = len(tables.item)
+    num_items = ratings.num_items
     if arms != "all" and num_actions > num_items:
         raise InputError(
             f"num_actions is {num_actions}; {ratings.name} has {num_items} items: allowed: 2 to {num_items}"
         )
+    tables = build_tables(ratings, factorizer, rank_k, observation, _scale(standardize, factorizer), side_features)
     offered = num_items if arms == "all" else num_actions
     weights = np.cumsum(tables.activity / tables.activity.sum()) if users == "activity" else None
     popularity = np.log(np.maximum(tables.popularity, 0.5)) if arms == "popularity" else None

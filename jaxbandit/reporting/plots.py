@@ -101,7 +101,8 @@ def _draw_panel(axis: "Axes", panel: str, runs: Mapping[str, Curves]) -> None:
             low, high = mean - stderr, mean + stderr
             axis.fill_between(x, low, high, color=_colour(index), alpha=0.22, linewidth=0, zorder=2)
     _draw_references(axis, panel, runs)
-    _fit(axis, panel, max(map(_length, runs.values())))
+    _fit_x(axis, panel, runs)
+    _fit_y(axis, panel)
 
 
 def _draw_references(axis: "Axes", panel: str, runs: Mapping[str, Curves]) -> None:
@@ -167,18 +168,32 @@ def _decorate(axis: "Axes", panel: str) -> None:
     axis.set_axisbelow(True)
     axis.tick_params(axis="both", labelsize=10, colors=INK, length=0, pad=5)
     axis.tick_params(axis="x", length=3, color=GREY)
-    if panel in ("cumulative_regret", "suboptimal_arms"):
-        axis.set_xlabel("interactions of one seed", fontsize=10.5, color=INK, labelpad=6)
 
 
-def _fit(axis: "Axes", panel: str, interactions: int) -> None:
-    """Set limits and tick labels to what has been drawn."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
+def _fit_x(axis: "Axes", panel: str, runs: Mapping[str, Curves]) -> None:
+    """Make the interactions logarithmic, since most is learned early; but linear where a slope means something."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
-    axis.set_xlim(0, interactions)
-    bins = 5 if interactions < 10**7 else 4 if interactions < 10**9 else 3  # long labels need more room
-    axis.xaxis.set_major_locator(MaxNLocator(bins, integer=True))
+    first, last = min(int(run.interactions[0]) for run in runs.values()), max(map(_length, runs.values()))
+    logarithmic = panel != "cumulative_regret" and last >= 10 * first
+    if logarithmic:
+        axis.set_xscale("log")
+        axis.set_xlim(first, last)
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        bins = 5 if last < 10**7 else 4 if last < 10**9 else 3  # long labels need more room
+        axis.set_xlim(0, last)
+        axis.xaxis.set_major_locator(MaxNLocator(bins, integer=True))
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    if panel in ("cumulative_regret", "suboptimal_arms"):
+        scale = ", logarithmic" if logarithmic else ""
+        axis.set_xlabel(f"interactions of one seed{scale}", fontsize=10.5, color=INK, labelpad=6)
+
+
+def _fit_y(axis: "Axes", panel: str) -> None:
+    """Set limits and tick labels to what has been drawn."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     top = axis.get_ylim()[1]
     if panel != "average_return":

@@ -1,0 +1,143 @@
+"""What every agent must do in every environment. No line here knows a name: new ones are tested by being registered."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbandit import simulate, sweep
+from jaxbandit.agents import AGENTS
+from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.hyperparameters import hyperparameters
+
+from .support import make_agent, masked, one_lane, small_world
+
+BATCH, SEEDS = 4, 8
+EDGES = np.array([0, 100, 200], np.int32)
+PAIRS = [(agent, env) for env in ENVIRONMENTS for agent in AGENTS]
+ROOT = jax.random.key(7)
+
+
+@cache
+def traced_values(agent: str) -> dict[str, jax.Array]:
+    """Two values of each hyperparameter that a sweep may trace: the default, and half of it."""
+    settings = hyperparameters(AGENTS[agent]).values()
+    return {s.name: jnp.array([s.default, s.default / 2], jnp.float32) for s in settings if s.is_traced}
+
+
+@cache
+def swept(agent: str, env: str):
+    """Both configurations and all seeds under random masks, on all devices: end, metrics [S, H, W], traces."""
+    environment, params = small_world(env)
+    environment = masked(environment)
+    made = []
+
+    def factory(**values):
+        made.append(values)
+        return make_agent(agent, environment)(**values)
+
+    arguments = (ROOT, environment, params, factory, traced_values(agent))
+    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=SEEDS, num_rows=2)
+    runs = [jax.tree.map(np.asarray, lanes.advance(lanes.begin(), EDGES)) for _ in range(2)]
+    return lanes, runs, len(made)
+
+
+each_pair = pytest.mark.parametrize(("agent", "env"), PAIRS)
+
+
+@each_pair
+def test_actions_are_in_range_and_allowed(agent, env):
+    _, [(carry, _), _], _ = swept(agent, env)
+    assert carry.environment.forbidden.shape[0] == SEEDS
+    assert not carry.environment.forbidden.any()
+
+
+@each_pair
+def test_update_keeps_tree_shapes_and_dtypes(agent, env):
+    environment, params = small_world(env)
+    policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
+    carry = jax.eval_shape(lambda key: simulate.start(key, environment, params, policy), ROOT)
+    step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
+    after = jax.eval_shape(step, carry, jax.ShapeDtypeStruct((), jnp.int32))[0]
+    assert jax.tree.structure(after) == jax.tree.structure(carry)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(carry)]
+
+
+@each_pair
+def test_everything_is_finite_after_hundreds_of_rounds(agent, env):
+    _, [run, _], _ = swept(agent, env)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(run) if leaf.dtype == np.float32)
+
+
+@each_pair
+def test_the_same_key_gives_the_same_run(agent, env):
+    _, runs, _ = swept(agent, env)
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+
+
+@each_pair
+def test_no_policy_beats_the_optimum_and_the_metrics_add_up(agent, env):
+    _, [(_, metrics), _], _ = swept(agent, env)
+    assert np.all(metrics.regret >= 0)
+    assert np.all((metrics.suboptimal_arms >= 0) & (metrics.suboptimal_arms <= np.diff(EDGES)))
+    assert np.all(metrics.optimal >= metrics.uniform)
+
+
+@each_pair
+def test_a_sweep_traces_once_however_often_it_runs(agent, env):
+    lanes, _, traces = swept(agent, env)
+    # Once to begin, once to advance; both traces serve all values, seeds, devices and calls.
+    assert traces == 2
+    lanes.advance(lanes.begin(), EDGES)
+    assert swept(agent, env)[2] == traces
+
+
+@each_pair
+def test_lanes_of_a_sweep_on_8_devices_equal_simulations_alone_on_one(agent, env):
+    _, [(_, metrics), _], _ = swept(agent, env)
+    environment, params = small_world(env)
+    run = one_lane(masked(environment), params, make_agent(agent, environment), BATCH)
+    for h, seed in ((0, 0), (-1, 0), (-1, SEEDS - 1)):
+        values = {name: column[h] for name, column in traced_values(agent).items()}
+        _, alone = run(jax.random.fold_in(ROOT, seed), values, EDGES)
+        # Equal draws; sums in another order, where a flipped near-tie may spread.
+        for name, field in alone._asdict().items():
+            expected = getattr(metrics, name)[seed, h]
+            np.testing.assert_allclose(field, expected, rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+@each_pair
+def test_a_compiled_round_equals_an_eager_one(agent, env):
+    environment, params = small_world(env)
+    policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
+    carry = jax.jit(lambda: simulate.start(ROOT, environment, params, policy))()
+    step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
+    for now in range(2):
+        eager, compiled = step(carry, jnp.int32(now)), jax.jit(step)(carry, jnp.int32(now))
+        # float32 in another order; users of the linear worlds have features up to 10.
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), eager, compiled)
+        carry = compiled[0]
+
+
+def variants(agent: str) -> list[dict]:
+    """One setting at a time at a choice that is not its default."""
+    settings = hyperparameters(AGENTS[agent]).values()
+    switches = [{s.name: not s.default} for s in settings if s.kind == "bool"]
+    return switches + [{s.name: c} for s in settings if s.kind == "choice" for c in s.choices if c != s.default]
+
+
+VARIANTS = [(agent, variant) for agent in AGENTS for variant in variants(agent)]
+KINDS = {bool(small_world.__wrapped__(env)[0].spec.arm_dim): env for env in reversed(ENVIRONMENTS)}
+
+
+@pytest.mark.parametrize(("agent", "variant"), VARIANTS, ids=lambda x: x if isinstance(x, str) else str(x))
+@pytest.mark.parametrize("env", KINDS.values())
+def test_every_choice_of_every_agent_runs_in_both_kinds_of_world(agent, variant, env):
+    environment, params = small_world(env)
+    environment = masked(environment)
+    run = one_lane(environment, params, make_agent(agent, environment, **variant), BATCH)
+    carry, metrics = run(ROOT, {name: column[0] for name, column in traced_values(agent).items()}, EDGES[:2])
+    assert carry.environment.forbidden == 0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(metrics))
