@@ -118,7 +118,9 @@ def numpy_linucb(params: Any, batch_size: int, rounds: int, num_actions: int = 2
         cov = np.linalg.inv(precision + 0.001 * np.eye(dim, dtype=np.float32))
         theta = cov @ moment
         x = np.concatenate([np.broadcast_to(user[u][:, None], (*v.shape[:2], cut)), v], axis=2)
-        score = x @ theta + 10 * np.sqrt(np.maximum(((x @ cov) * x).sum(-1), 0))
+        flat = x.reshape(-1, dim)
+        variance = ((flat @ cov) * flat).sum(-1).reshape(x.shape[:2])
+        score = x @ theta + 10 * np.sqrt(np.maximum(variance, 0))
         best = score.argmax(1)
         taken = np.take_along_axis(means, best[:, None], 1)[:, 0]
         regret += float((means.max(1) - taken).mean())

@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from jaxbandit.errors import InputError, unknown
-from jaxbandit.interruption import Interrupted, sigterm_as_sigint
+from jaxbandit.interruption import Interrupted, interruptible
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: exit status 0, 2 for bad input, 130 when interrupted."""
-    with sigterm_as_sigint():
+    with interruptible():
         sys.exit(_status(argv))
 
 
@@ -31,8 +31,8 @@ def _status(argv: Sequence[str] | None) -> int:
         return BAD_INPUT
     except click.ClickException as error:
         return _refuse(error.format_message())
-    except (Interrupted, click.Abort, KeyboardInterrupt) as error:
-        click.echo(f"jaxbandit: {error if isinstance(error, Interrupted) else 'interrupted'}", err=True)
+    except (Interrupted, click.Abort) as error:
+        click.echo(f"jaxbandit: {str(error) or 'interrupted'}", err=True)
         return INTERRUPTED
     return status if isinstance(status, int) else 0
 
@@ -44,8 +44,19 @@ def _refuse(message: str) -> int:
     return BAD_INPUT
 
 
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib import metadata
+
+        try:
+            click.echo(f"jaxbandit {metadata.version('jaxbandit')}")
+        except metadata.PackageNotFoundError:
+            click.echo("jaxbandit, not installed: a directory of its source")
+        ctx.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(package_name="jaxbandit")
+@click.option("--version", is_flag=True, is_eager=True, callback=_show_version, expose_value=False, help="Show it.")
 def cli() -> None:
     """Contextual-bandit simulation in one compiled JAX program: ratings in, learning curves out."""
 

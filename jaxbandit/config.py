@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from annotated_types import Ge, Le
@@ -53,15 +53,16 @@ def checked(config: Config) -> Config:
     for kind, registry in REGISTRIES.items():
         if getattr(config, kind) not in registry:
             raise unknown(kind, str(getattr(config, kind)), registry)
-    whole = {
-        name: parse(Hyperparameter(name, "int", low, (), (Ge(low), Le(MOST)), ""), getattr(config, name))
-        for name, low in LOWEST.items()
-    }
+    whole: dict[str, Any] = {name: _whole(name, getattr(config, name)) for name in LOWEST}
     config = replace(config, **whole)
     if config.rounds > MOST:
         raise InputError(f"training_loops x steps_per_loop is {config.rounds}; allowed: at most {MOST}")
     _check_ratings(config)
     return replace(config, env_settings=_complete(config, "env"), agent_settings=_complete(config, "agent"))
+
+
+def _whole(name: str, value: Any) -> int:
+    return parse(Hyperparameter(name, "int", LOWEST[name], (), (Ge(LOWEST[name]), Le(MOST)), ""), value)
 
 
 def _check_ratings(config: Config) -> None:
@@ -77,8 +78,6 @@ def _check_ratings(config: Config) -> None:
 
 def _complete(config: Config, kind: str) -> dict[str, Any]:
     factory, given = REGISTRIES[kind][getattr(config, kind)], getattr(config, f"{kind}_settings")
-    if not isinstance(given, Mapping):
-        raise InputError(f"{kind}_settings is {given!r}; allowed: names with values")
     defaults = {name: setting.default for name, setting in hyperparameters(factory).items()}
     return {**defaults, **validate(kind, getattr(config, kind), factory, given)}
 
@@ -123,10 +122,20 @@ def read_config(path: str) -> Config:
         content = json.loads(epath.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"config {path!r} cannot be read: {error}; allowed: a config.json of a run") from None
-    known = {f.name: f.type for f in fields(Config)}
     if not isinstance(content, dict):
         raise InputError(f"config {path!r} is no JSON object; allowed: a config.json of a run")
-    for name in content:
-        if name not in known:
-            raise unknown("entry of the config", name, known)
-    return checked(Config(**content))
+    return checked(Config(**{name: _typed(name, value) for name, value in content.items()}))
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return the value of an entry of a config.json, of the type that Config has for it."""
+    default = {f.name: () if f.default is MISSING else f.default for f in fields(Config)}
+    if name not in default:
+        raise unknown("entry of the config", name, default)
+    if name in LOWEST:
+        return _whole(name, value)
+    if default[name] == () and not isinstance(value, dict):
+        raise InputError(f"{name} is {value!r}; allowed: an object of names and values")
+    if default[name] != () and not isinstance(value, str | type(default[name])):
+        raise InputError(f"{name} is {value!r}; allowed: text")
+    return value

@@ -91,7 +91,7 @@ def _refusal(setting: Hyperparameter, value: Any) -> InputError:
 def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
     base, metadata = (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
     words = next((m.documentation for m in metadata if isinstance(m, at.DocInfo)), "")
-    bounds = tuple(m for m in metadata if isinstance(m, at.BaseMetadata))
+    bounds = tuple(m for m in metadata if isinstance(m, at.BaseMetadata | at.Interval))
     members = (
         [arg for arg in typing.get_args(base) if arg is not type(None)] if type(None) in typing.get_args(base) else None
     )

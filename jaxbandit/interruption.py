@@ -9,18 +9,18 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
-    """The run was asked to stop and has saved its state. Its message says how to go on."""
+class Interrupted(BaseException):
+    """The program was asked to stop. Its message says how to go on, where there is something to go on from."""
 
 
 @contextmanager
-def sigterm_as_sigint() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt within the block, as SIGINT does."""
+def interruptible() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise Interrupted within the block, wherever it is."""
 
-    def raise_interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, frame: Any) -> None:
+        raise Interrupted("interrupted")
 
-    with _handled({signal.SIGTERM: raise_interrupt}):
+    with _handled(dict.fromkeys(SIGNALS, interrupt)):
         yield
 
 

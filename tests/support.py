@@ -18,14 +18,8 @@ from jaxbandit.features import pair_products
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Catalogue, Context, Environment
 
-SMALL = {
-    "num_actions": 5,
-    "rank_k": 3,
-    "factorizer": "residual_svd",
-    "context_dim": 3,
-    "user_dim": 4,
-    "arm_dim": 4,
-}
+# Users and arms have five features each: a rank of three and two biases. Equal shapes share compiled operations.
+SMALL = {"num_actions": 5, "rank_k": 3, "factorizer": "residual_svd", "context_dim": 5, "user_dim": 5, "arm_dim": 5}
 
 
 @cache

@@ -51,7 +51,9 @@ def test_flags_take_their_value_after_a_space_or_an_equals_sign(chosen) -> None:
 
 
 def test_whole_numbers_may_be_written_as_floats(chosen) -> None:
-    config = chosen("--batch-size=32.0", "--seeds", "4.0", "--num-actions=8.0", "--agent=neural-boltzmann", "--embedding-dim=16.0")
+    config = chosen(
+        "--batch-size=32.0", "--seeds", "4.0", "--num-actions=8.0", "--agent=neural-boltzmann", "--embedding-dim=16.0"
+    )
     assert (config.batch_size, config.seeds) == (32, 4)
     assert config.env_settings["num_actions"] == 8
     assert config.agent_settings["embedding_dim"] == 16
@@ -136,7 +138,9 @@ def test_every_setting_has_words() -> None:
             assert setting.doc, (factory.__name__, setting.name)
 
 
-@pytest.mark.parametrize(("what", "names"), [("agents", AGENTS), ("envs", ENVIRONMENTS), ("data", ("ml-100k", "synth-100k"))])
+@pytest.mark.parametrize(
+    ("what", "names"), [("agents", AGENTS), ("envs", ENVIRONMENTS), ("data", ("ml-100k", "synth-100k"))]
+)
 def test_lists_name_everything_at_80_columns(what, names, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
@@ -166,7 +170,7 @@ def test_no_command_shows_the_commands() -> None:
 
 
 def test_help_does_not_wait_for_jax() -> None:
-    code = "import sys; sys.argv = ['jaxbandit', '--help']\nfrom jaxbandit import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code = "import sys\nfrom jaxbandit import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
     code += "assert not {'jax', 'numpy', 'polars', 'rich'} & set(sys.modules), sorted(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 

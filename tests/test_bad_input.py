@@ -1,0 +1,259 @@
+"""Promise 7: bad input is one line and status 2, before anything is paid for, and it leaves no trace."""
+
+import shutil
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import SMALL, Result, assert_refused, call, hashes, shell, write_ratings
+
+DiskUsage = namedtuple("DiskUsage", "total used free")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bad") / "run"
+    assert call("run", *SMALL, "--out", out).status == 0
+    return out
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """Call `jaxbandit run`, see it refused with the words, and see that it has left nothing."""
+
+    def no_program(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a program was compiled")
+
+    def refuse(*args: object, words: tuple[str, ...], compiled: bool = False) -> Result:
+        if not compiled:
+            monkeypatch.setattr("jaxbandit.sweep.compile_lanes", no_program)
+        out = tmp_path / "runs" / "bad"
+        result = call("run", "--seeds", "2", "--out", out, *args)
+        assert_refused(result, *words)
+        assert not out.exists()
+        return result
+
+    return refuse
+
+
+@pytest.fixture
+def ratings(tmp_path) -> Path:
+    return write_ratings(tmp_path / "ratings.csv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--agent linucbb", ("unknown agent 'linucbb'", "did you mean 'linucb'?", "lints")),
+        ("--env mf-perarm", ("unknown env 'mf-perarm'", "did you mean 'mf-per-arm'?", "wheel")),
+        ("--ratings ml-100", ("unknown data set 'ml-100'", "did you mean 'ml-100k'?")),
+        ("--alhpa 3", ("'--alhpa'", "did you mean '--alpha'?", "--tikhonov-weight")),
+        ("--agent neural-boltzmann --alpha 3", ("'--alpha'", "agent neural-boltzmann has", "--temperature")),
+        ("--env wheel --rank-k 3", ("'--rank-k'", "env wheel has", "--delta")),
+        ("--batchsize 3", ("'--batchsize'", "did you mean '--batch-size'?")),
+        ("--tikhonov-weight 0", ("tikhonov_weight is '0'", "a number > 0")),
+        ("--tikhonov-weight=-1", ("tikhonov_weight is '-1'", "a number > 0")),
+        ("--gamma 0", ("gamma is '0'", "> 0 and <= 1")),
+        ("--gamma 1.5", ("gamma is '1.5'", "> 0 and <= 1")),
+        ("--agent greedy --epsilon 1.1", ("epsilon is '1.1'", ">= 0 and <= 1")),
+        ("--agent greedy --epsilon -0.1", ("epsilon is '-0.1'", ">= 0 and <= 1")),
+        ("--alpha nan", ("alpha is 'nan'", "a number")),
+        ("--alpha inf", ("alpha is 'inf'", "a number")),
+        ("--alpha wide", ("alpha is 'wide'", "a number")),
+        ("--alpha", ("--alpha", "requires an argument")),
+        ("--add-bias maybe", ("add_bias is 'maybe'", "true | false")),
+        ("--features cross", ("features is 'cross'", "concat | hadamard | outer")),
+        ("--agent neural-boltzmann --user-layers 8,x", ("user_layers is '8,x'", "64,32")),
+        ("--batch-size 0", ("batch_size is 0", ">= 1")),
+        ("--batch-size 1.5", ("batch_size is '1.5'", "a whole number")),
+        ("--seeds 0", ("seeds is 0", ">= 1")),
+        ("--seed -1", ("seed is -1", ">= 0")),
+        ("--seed 1e12", ("seed is 1000000000000", "<= 2.14748e+09")),
+        ("--training-loops 100000 --steps-per-loop 100000", ("training_loops x steps_per_loop", "at most 2147483647")),
+        ("--checkpoint-every 0", ("checkpoint_every is 0", "a whole number > 0")),
+        ("--env wheel --ratings ml-100k", ("ratings is 'ml-100k'", "wheel takes no ratings", "mf | mf-per-arm")),
+        ("--num-actions 1", ("num_actions is '1'", ">= 2")),
+        ("--factorizer pca", ("factorizer is 'pca'", "als | residual_svd | svd | truth")),
+        ("extra", ("extra",)),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_before_any_work(refused, monkeypatch, flags, words) -> None:
+    monkeypatch.setattr("jaxbandit.factorization.als.als", None)
+    result = refused(*flags.split(), words=words)
+    assert "compiling" not in result.err
+
+
+def test_the_rank_may_not_be_above_the_datas(refused, ratings) -> None:
+    refused("--ratings", ratings, "--rank-k", "9", "--num-actions", "4", words=("rank_k", "9", "8", "12 users"))
+
+
+@pytest.mark.parametrize("env", ["mf", "mf-per-arm"])
+def test_no_more_arms_than_items(refused, ratings, env) -> None:
+    flags = ("--ratings", ratings, "--env", env, "--rank-k", "3", "--num-actions", "9")
+    refused(*flags, words=("num_actions is 9", "8 items", "2 to 8"))
+
+
+def test_a_batch_of_distinct_users_is_no_larger_than_their_number(refused, ratings) -> None:
+    flags = ("--env", "mf", "--ratings", ratings, "--rank-k", "3", "--num-actions", "4", "--batch-size", "13")
+    refused(*flags, words=("batch_size is 13", "there are 12", "1 to 12"), compiled=True)
+
+
+def test_settings_that_do_not_go_together_are_refused_before_compiling(refused) -> None:
+    flags = ("--env", "linear-per-arm", "--features", "hadamard")
+    refused(*flags, words=("features is 'hadamard'", "4 and 5", "concat | outer"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("empty file",)),
+        ("user,item,rating\n", ("no ratings",)),
+        ("user,item,stars_given\n1,1,3\n2,2,4\n", ("no rating column",)),
+        ("user,item,rating\n1,1,3\n2,2,nan\n", ("row 3", "rating", "nan")),
+        ("user,item,rating\n1,1,3\n2,2,\n", ("row 3", "rating")),
+        ("user,item,rating\n1,1,3\n2,2,good\n", ("row 3", "rating", "good")),
+        ("user,item,rating\n1,1,3\n2,2,4\n1,1,5\n", ("row 4", "user = 1", "item = 1")),
+        ("user,item,rating\n1,1,3\n1,2,4\n", ("one user only",)),
+    ],
+)
+def test_a_ratings_file_with_a_fault_is_refused(refused, tmp_path, content, words) -> None:
+    path = tmp_path / "faulty.csv"
+    path.write_text(content)
+    refused("--ratings", path, words=("faulty.csv", "allowed", *words))
+
+
+def test_a_column_that_is_not_there_is_refused_with_the_nearest(refused, ratings) -> None:
+    refused("--ratings", ratings, "--rating-column", "ratings", words=("no column 'ratings'", "did you mean 'rating'?"))
+
+
+def test_a_truncated_zip_is_refused(refused, tmp_path, ratings) -> None:
+    whole, half = tmp_path / "whole.zip", tmp_path / "half.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.write(ratings, "ratings.csv")
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    refused("--ratings", half, words=("half.zip", "truncated or corrupt zip"))
+
+
+def test_a_path_without_a_file_is_refused(refused) -> None:
+    refused("--ratings", "./nothing.csv", words=("./nothing.csv", "no such file"))
+
+
+def test_a_directory_of_another_configuration_is_refused_and_untouched(finished) -> None:
+    before = hashes(finished)
+    assert_refused(call("run", *SMALL, "--alpha", "3", "--out", finished), "another configuration", "alpha 1.0 and 3.0")
+    assert_refused(call("run", "--resume", "--seed", "9", "--out", finished), "another configuration", "seed 0 and 9")
+    assert_refused(call("run", *SMALL, "--out", finished), "holds this run already", "--resume")
+    assert hashes(finished) == before
+
+
+def test_the_directory_is_looked_at_before_ratings_are(finished, monkeypatch) -> None:
+    monkeypatch.setattr("jaxbandit.experiment.build", None)
+    assert_refused(call("run", "--out", finished), "another configuration", "env wheel and mf-per-arm")
+
+
+def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    before = hashes(tmp_path)
+    assert_refused(call("run", *SMALL, "--out", tmp_path), "holds other files", "new or empty directory")
+    assert hashes(tmp_path) == before
+
+
+def test_a_file_is_no_directory(tmp_path) -> None:
+    path = tmp_path / "file"
+    path.write_text("kept")
+    assert_refused(call("run", *SMALL, "--out", path), "a file", "a directory")
+    assert path.read_text() == "kept"
+
+
+def test_resuming_nothing_is_refused(refused) -> None:
+    refused("--resume", words=("resume", "holds no run"))
+    assert_refused(call("run", "--resume"), "resume", "--out is missing")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("cannot be read",)),
+        ("[]", ("no JSON object",)),
+        ('{"agnet": "lints"}', ("agnet", "did you mean 'agent'?")),
+        ('{"agent": 5}', ("agent is 5", "text")),
+        ('{"batch_size": "many"}', ("batch_size is 'many'", "a whole number")),
+        ('{"batch_size": null}', ("batch_size is None", "a whole number")),
+        ('{"agent_settings": [1]}', ("agent_settings is [1]", "an object")),
+        ('{"agent_settings": {"alhpa": 1}}', ("agent linucb has no setting 'alhpa'", "did you mean 'alpha'?")),
+        ('{"env_settings": {"rank_k": {}}}', ("rank_k is {}", "a whole number")),
+        ('{"ratings": 7}', ("ratings is 7", "text")),
+    ],
+)
+def test_a_config_with_a_fault_is_refused(refused, tmp_path, content, words) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    refused("--config", path, words=words)
+
+
+def test_a_config_that_is_not_there_is_refused(refused, tmp_path) -> None:
+    refused("--config", tmp_path / "no.json", words=("no.json", "cannot be read"))
+
+
+def test_a_full_disk_leaves_nothing_before_the_first_checkpoint(refused, monkeypatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: DiskUsage(100, 100, 0))
+    refused(*SMALL, words=("cannot write the checkpoint", "No space left on device"), compiled=True)
+
+
+def test_a_full_disk_keeps_what_can_be_resumed(tmp_path, monkeypatch) -> None:
+    free = iter([10**9])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: DiskUsage(100, 100, next(free, 0)))
+    result = call("run", *SMALL, "--out", tmp_path / "run")
+    assert_refused(result, "cannot write the checkpoint", "No space left on device")
+    monkeypatch.undo()
+    assert len([path for path in (tmp_path / "run/checkpoints").iterdir() if path.is_dir()]) == 1
+    assert call("run", "--resume", "--out", tmp_path / "run").status == 0
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    assert_refused(call("run", *SMALL, "--out", tmp_path / "file" / "run"), "cannot write", "Not a directory")
+
+
+def test_a_checkpoint_cut_short_is_refused_and_untouched(finished, tmp_path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "summary.json").unlink()
+    newest = max(path for path in (run / "checkpoints").iterdir() if path.is_dir())
+    for path in [p for p in newest.rglob("*") if p.is_file()]:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        before = hashes(run)
+        assert_refused(call("run", "--resume", "--out", run), "damaged or incomplete", newest.name, "delete")
+        assert hashes(run) == before
+        path.write_bytes(whole)
+    shutil.rmtree(newest)
+    assert_refused(call("run", "--resume", "--out", run), "damaged or incomplete", newest.name, "delete")
+
+
+def test_a_checkpoint_of_other_rows_is_refused(finished, tmp_path, monkeypatch) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "summary.json").unlink()
+    monkeypatch.setattr("jaxbandit.experiment.ROWS", 10)
+    assert_refused(call("run", "--resume", "--out", run), "checkpoint", "belongs to another program")
+
+
+def test_unknown_things_to_list_fetch_and_describe_are_refused(tmp_path) -> None:
+    assert_refused(call("list", "agent"), "unknown list 'agent'", "did you mean 'agents'?", "envs")
+    assert_refused(call("list"), "agents|envs|data")
+    assert_refused(call("lst"), "lst")
+    assert_refused(call("data", "fetch", "ml-100"), "ml-100", "did you mean 'ml-100k'?")
+    assert_refused(call("data", "describe", "synth"), "unknown data set 'synth'", "did you mean")
+    assert_refused(call("data", "describe", tmp_path / "no.csv"), "no.csv", "no such file")
+
+
+@pytest.mark.parametrize("flags", ["--gamma 2", "--ratings {faulty}", "--out {finished}"])
+def test_a_shell_sees_status_2_one_line_and_no_traceback(finished, tmp_path, flags) -> None:
+    faulty = tmp_path / "faulty.csv"
+    faulty.write_text("user,item,rating\n1,1,3\n2,2,nan\n")
+    result = shell("run", *flags.format(faulty=faulty, finished=finished).split(), cwd=tmp_path)
+    assert_refused(result, "allowed")
+    assert [path.name for path in tmp_path.iterdir()] == ["faulty.csv"]

@@ -1,0 +1,119 @@
+import json
+import struct
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jaxbandit import experiment
+from jaxbandit.config import Config, checked, read_config
+from jaxbandit.experiment import ROWS, row_edges
+from tests.command_line import write_ratings
+
+SMALL = Config(env="wheel", agent="linucb", batch_size=8, training_loops=30, steps_per_loop=10, seeds=3)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("experiment") / "run"
+    experiment.run(SMALL, str(out))
+    return out
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 9, 10, 11, 99, 200, 201, 250, 999, 1000, 2000, 12_345, 10**6, 2**31 - 1])
+def test_rows_cover_all_rounds_and_the_final_tenth_begins_at_one(rounds) -> None:
+    edges = row_edges(rounds)
+    assert edges.dtype == np.int64
+    assert (edges[0], edges[1], edges[-1]) == (0, 1, rounds)
+    assert (np.diff(edges) > 0).all()
+    assert len(edges) - 1 <= 2 * ROWS
+    assert rounds - -(-rounds // 10) in edges
+    np.testing.assert_array_equal(edges, row_edges(rounds))
+
+
+@pytest.mark.parametrize("rounds", [1000, 2000, 10**6])
+def test_rows_grow_from_one_round_to_a_hundredth_of_all(rounds) -> None:
+    spans = np.diff(row_edges(rounds))
+    assert spans[0] == 1
+    assert spans.max() <= 1.6 * rounds / ROWS + 1
+    assert (row_edges(rounds) <= rounds / 20).sum() >= 20
+    assert (spans[1:] >= 0.4 * spans[:-1]).all()  # no row so short beside its neighbour that it is noise
+
+
+def test_the_directory_holds_what_is_promised(finished) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"config.json", "summary.json", "metrics.csv", "curves.png", "tensorboard", "checkpoints"}
+    assert len(list((finished / "tensorboard").iterdir())) == 1
+    png = (finished / "curves.png").read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert min(struct.unpack(">II", png[16:24])) > 800
+
+
+def test_the_summary_has_the_promised_keys(finished) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["interactions"] == 30 * 10 * 8 * 3
+    for name in ("average_return", "regret", "cumulative_regret", "suboptimal_arms"):
+        assert set(summary["final"][name]) == {"mean", "stderr"}
+        assert summary["final"][name]["stderr"] > 0
+    assert summary["baselines"]["uniform"]["mean"] < summary["baselines"]["optimal"]["mean"]
+    assert summary["seconds"]["compile"] > 0
+    assert summary["seconds"]["run"] > 0
+    assert summary["interactions_per_second"] > 0
+    assert summary["device"]["kind"]
+
+
+def test_the_table_has_a_line_for_each_row(finished) -> None:
+    table = pl.read_csv(finished / "metrics.csv")
+    edges = row_edges(300)
+    assert table["round"].to_list() == edges[1:].tolist()
+    assert table["interactions"].to_list() == (edges[1:] * 8).tolist()
+    assert table.null_count().sum_horizontal().item() == 0
+
+
+def test_the_config_file_is_the_complete_config(finished) -> None:
+    assert read_config(str(finished / "config.json")) == checked(SMALL)
+    assert json.loads((finished / "config.json").read_text()) == json.loads(json.dumps(asdict(checked(SMALL))))
+
+
+def test_final_numbers_are_those_of_the_last_tenth_of_the_rows(finished) -> None:
+    table, summary = pl.read_csv(finished / "metrics.csv"), json.loads((finished / "summary.json").read_text())
+    spans = np.diff(row_edges(300))
+    late = table["round"].to_numpy() > 270
+    regret = table["regret_mean"].to_numpy()
+    assert summary["final"]["regret"]["mean"] == pytest.approx(np.average(regret[late], weights=spans[late]))
+    assert summary["final"]["cumulative_regret"]["mean"] == pytest.approx((regret * spans).sum() * 8)
+
+
+def test_the_seed_decides_the_numbers(finished, tmp_path) -> None:
+    from dataclasses import replace
+
+    again = experiment.run(SMALL, str(tmp_path / "again"), checkpoint_every=7)
+    other = experiment.run(replace(SMALL, seed=1), str(tmp_path / "other"))
+    final = json.loads((finished / "summary.json").read_text())["final"]
+    assert again["final"] == final
+    assert other["final"] != final
+
+
+def test_one_seed_has_no_standard_error(tmp_path) -> None:
+    summary = experiment.run(Config(env="wheel", agent="uniform", seeds=1, training_loops=1), str(tmp_path / "run"))
+    assert summary["final"]["regret"]["stderr"] is None
+
+
+def test_ratings_of_ones_own_become_a_world(tmp_path) -> None:
+    ratings = write_ratings(tmp_path / "ratings.csv", users=30, items=12)
+    config = Config(
+        ratings=str(ratings), training_loops=3, seeds=2, batch_size=4, env_settings={"rank_k": 2, "num_actions": 5}
+    )
+    summary = experiment.run(config, str(tmp_path / "run"))
+    assert summary["world"]["factorizer"] == "als"
+    assert summary["world"]["rank_k"] == 2
+    assert summary["final"]["regret"]["mean"] >= 0
+
+
+def test_settings_are_completed_with_defaults_and_typed() -> None:
+    config = checked(Config(agent_settings={"alpha": "2"}))
+    assert config.agent_settings["alpha"] == 2.0
+    assert config.agent_settings["features"] == "concat"
+    assert checked(config) == config

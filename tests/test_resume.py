@@ -1,0 +1,154 @@
+"""Interruption: a run that is killed or stopped goes on from its last checkpoint to the same numbers, bit for bit."""
+
+import json
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from jaxbandit.checkpoint import Checkpoints
+from tests.command_line import Result, assert_refused, call, hashes, shell, start
+
+AGENTS = {"linucb": ("--agent", "linucb"), "neural": ("--agent", "neural-boltzmann-gumbel", "--user-layers", "8,4")}
+WORLD = ("--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "2", "--checkpoint-every", "10")
+
+
+def flags(agent: str) -> tuple[str, ...]:
+    """Of a run that computes for some seconds, so that it can be met in the middle."""
+    return (*AGENTS[agent], *WORLD, "--training-loops", {"linucb": "200", "neural": "100"}[agent])
+
+
+def numbers(out: Path) -> tuple[dict[str, Any], bytes]:
+    """What must be equal bit for bit: the summary without what a clock measured, and all rows."""
+    summary = json.loads((out / "summary.json").read_text())
+    del summary["seconds"], summary["interactions_per_second"]
+    return summary, (out / "metrics.csv").read_bytes()
+
+
+def steps(out: Path) -> list[int]:
+    """Interactions at each value of the regret in TensorBoard's files."""
+    found = []
+    for path in sorted((out / "tensorboard").iterdir()):
+        data = path.read_bytes()
+        while data:  # TFRecords: length, its checksum, the event, its checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            found += [event.step for value in event.summary.value if value.tag == "metrics/regret"]
+            data = data[16 + length :]
+    return found
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals, when: Callable[[], bool]) -> Result:
+    """Send a signal as soon as `when` holds."""
+    began = time.monotonic()
+    while not when():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - began < 120
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    return Result(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session", params=AGENTS)
+def agent(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def whole(agent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / agent
+    result = shell("run", *flags(agent), "--out", out)
+    assert result.status == 0, result
+    return out
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(agent, whole, tmp_path) -> None:
+    out = tmp_path / "run"
+    process = start("run", *flags(agent), "--out", out)
+    killed = stop(process, signal.SIGKILL, lambda: len(Checkpoints(out / "checkpoints").rounds()) > 0)
+    assert killed.status == -signal.SIGKILL
+    assert not (out / "summary.json").exists()
+    resumed = shell("run", *flags(agent), "--resume", "--out", out)
+    assert resumed.status == 0, resumed
+    assert numbers(out) == numbers(whole)
+    assert steps(out) == steps(whole)
+
+
+def test_a_stopped_run_saves_says_how_to_go_on_and_does(whole, agent, tmp_path) -> None:
+    out = tmp_path / "run"
+    process = start("run", *flags(agent), "--out", out)
+    stopped = stop(process, signal.SIGTERM, lambda: (out / "tensorboard").exists())
+    assert stopped.status == 130, stopped
+    assert not stopped.out
+    last = stopped.err.splitlines()[-1]
+    assert last.startswith("jaxbandit: interrupted after ")
+    assert last.endswith(f"go on with: jaxbandit run --resume --out {out}")
+    assert "Traceback" not in stopped.err
+    resumed = shell("run", "--resume", "--out", out)
+    assert resumed.status == 0, resumed
+    assert numbers(out) == numbers(whole)
+    assert steps(out) == steps(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_before_its_first_round_says_so_and_leaves_nothing(number, tmp_path) -> None:
+    process = start(
+        "run", "--env", "linear-per-arm", "--agent", "neural-boltzmann", "--batch-size", "77", "--out", tmp_path / "run"
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("building")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    lines = [line for line in err.splitlines() if not line.startswith(("building", "compiling"))]
+    assert lines == ["jaxbandit: interrupted"]
+    assert not out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_that_is_resumed_shows_its_table_again_and_changes_nothing(whole) -> None:
+    before = hashes(whole)
+    shown = call("run", "--resume", "--out", whole)
+    assert shown.status == 0
+    assert "suboptimal" in shown.out
+    assert f"results in {whole}" in shown.out
+    assert not shown.err
+    assert hashes(whole) == before
+
+
+def test_a_run_killed_before_its_summary_was_written_is_completed(whole, tmp_path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    for name in ("summary.json", "metrics.csv", "curves.png"):
+        (out / name).unlink()
+    assert shell("run", "--resume", "--out", out).status == 0
+    assert numbers(out) == numbers(whole)
+    assert (out / "curves.png").stat().st_size > 10_000
+
+
+def test_a_run_killed_while_a_checkpoint_was_written_goes_on_from_the_one_before(whole, tmp_path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "summary.json").unlink()
+    first, last = Checkpoints(out / "checkpoints").rounds()
+    (out / "checkpoints" / f"{last:012d}.sha256").unlink()
+    shutil.rmtree(out / "checkpoints" / f"{last:012d}" / "d")
+    assert Checkpoints(out / "checkpoints").rounds() == [first]
+    assert shell("run", "--resume", "--out", out).status == 0
+    assert numbers(out) == numbers(whole)
+    assert Checkpoints(out / "checkpoints").rounds() == [first, last]
+
+
+def test_a_damaged_summary_of_a_finished_run_is_refused(whole, tmp_path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "summary.json").write_text("{")
+    assert_refused(call("run", "--resume", "--out", out), "summary.json", "delete it")
