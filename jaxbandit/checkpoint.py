@@ -54,7 +54,7 @@ class Checkpoints:
             write_bytes(_digest_file(path), _digest(path))
             for old in self.rounds()[:-KEEP]:
                 self._drop(old)
-        except (OSError, ValueError, InputError) as error:  # tensorstore reports a full disk as a ValueError
+        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             self._drop(rounds)
             raise InputError(f"cannot write the checkpoint {path}: {_reason(error)}") from None
 

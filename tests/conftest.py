@@ -1,8 +1,25 @@
 """Strict settings for all tests, and the real data set that some of them read."""
 
+import importlib.util
+import mmap
 import os
+from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+def xla_flags() -> str:
+    """Eight virtual devices, and quick compilation: tests compile hundreds of programs and run most for a moment.
+
+    The emitters of fusions are switched off where jaxlib knows the switch; XLA ends the process at an unknown one.
+    """
+    flags = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
+    for library in Path(importlib.util.find_spec("jaxlib").origin).parent.glob("libjax_common.*"):
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(b"xla_cpu_use_fusion_emitters") >= 0:
+                flags.append("--xla_cpu_use_fusion_emitters=false")
+    return " ".join(flags)
+
+
+os.environ.setdefault("XLA_FLAGS", xla_flags())
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers side by side would fight over the cores
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
@@ -10,7 +27,6 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook

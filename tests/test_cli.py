@@ -209,3 +209,23 @@ def test_the_table_stands_beside_uniform_and_optimal(finished) -> None:
     assert {"linucb", "uniform", "optimal"} <= set(rows)
     assert f"results in {finished}" in shown.out
     assert not shown.err
+
+
+@pytest.mark.parametrize("harm", ["a file where the directory should be", "programs cut short"])
+def test_a_cache_of_programs_that_fails_costs_time_and_nothing_else(harm, finished, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("JAXBANDIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    again = ("run", "--config", finished / "config.json", "--out")
+    if harm.startswith("a file"):
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache" / "programs").write_text("")
+    else:
+        assert shell(*again, tmp_path / "first").status == 0
+        programs = [path for path in (tmp_path / "cache/programs").rglob("*") if path.is_file()]
+        assert programs
+        for path in programs:
+            path.write_bytes(path.read_bytes()[:100])
+    result = shell(*again, tmp_path / "run")
+    assert result.status == 0, result
+    assert all(line.startswith(("building", "compiling", "simulating")) for line in result.err.splitlines()), result.err
+    assert (tmp_path / "run/metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()

@@ -11,13 +11,12 @@ from jaxbandit import simulate, sweep
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.types import Interaction
 
 from .support import make_agent, masked, one_lane, small_world
 
 BATCH, SEEDS = 4, 8
 EDGES = np.array([0, 100, 200], np.int32)
-# A world with fixed arms, and one whose arms have features.
-KINDS = sorted({bool(small_world(env)[0].spec.arm_dim): env for env in ENVIRONMENTS}.items())
 PAIRS = [(agent, env) for env in ENVIRONMENTS for agent in AGENTS]
 ROOT = jax.random.key(7)
 
@@ -121,11 +120,36 @@ def test_a_compiled_round_equals_an_eager_one(agent, env):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), eager, compiled)
 
 
+@each_pair
+def test_rewards_of_weight_zero_are_ignored(agent, env):
+    environment, params = small_world(env)
+    policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
+
+    @jax.jit
+    def learned(reward):
+        carry = simulate.start(ROOT, environment, params, policy)
+        context, means = environment.observe(ROOT, params, carry.environment, BATCH)
+        context = context._replace(truth=means) if policy.privileged else context
+        decision = policy.select(ROOT, carry.agent, context)
+        weight = jnp.array([1.0, 0.0, 1.0, 0.0])
+        seen = Interaction(context, decision.action, reward, weight, jnp.int32(0), decision.memory)
+        return policy.update(ROOT, carry.agent, seen)
+
+    one, other = learned(jnp.array([1.0, 2.0, 3.0, 4.0])), learned(jnp.array([1.0, 99.0, 3.0, -99.0]))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 def variants(agent: str) -> list[dict]:
     """One setting at a time at a choice that is not its default."""
     settings = hyperparameters(AGENTS[agent]).values()
     switches = [{s.name: not s.default} for s in settings if s.kind == "bool"]
     return switches + [{s.name: c} for s in settings if s.kind == "choice" for c in s.choices if c != s.default]
+
+
+def one_world_of_each_kind() -> list[str]:
+    """A world with fixed arms, and one whose arms have features."""
+    kinds = {bool(small_world(env)[0].spec.arm_dim): env for env in ENVIRONMENTS}
+    return [kinds[False], kinds[True]]
 
 
 VARIANTS = [(agent, variant) for agent in AGENTS for variant in variants(agent)]
@@ -134,7 +158,7 @@ VARIANTS = [(agent, variant) for agent in AGENTS for variant in variants(agent)]
 @pytest.mark.parametrize(("agent", "variant"), VARIANTS, ids=lambda x: x if isinstance(x, str) else str(x))
 def test_every_choice_of_every_agent_runs_where_arms_have_features_and_where_not(agent, variant):
     values = {name: column[0] for name, column in traced_values(agent).items()}
-    for _, env in KINDS:
+    for env in one_world_of_each_kind():
         environment, params = small_world(env)
         environment = masked(environment)
         run = one_lane(environment, params, make_agent(agent, environment, **variant), BATCH)

@@ -80,3 +80,13 @@ def test_importing_reporting_loads_neither_matplotlib_nor_tensorboard():
     code = "import sys, jaxbandit.reporting; print(sorted({'matplotlib', 'tensorboardX'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_interactions_are_logarithmic_in_a_long_run_but_not_where_a_slope_is_read(make_curves):
+    long = make_curves(edges=[0, 1, 10, 1000])
+    regret, returns, cumulative, arms = draw({"linucb": long}, "title").axes
+    assert [axis.get_xscale() for axis in (regret, returns, cumulative, arms)] == ["log", "log", "linear", "log"]
+    assert regret.get_xlim() == (2, 2000)
+    assert cumulative.get_xlim() == (0, 2000)
+    short = draw({"linucb": make_curves()}, "title").axes
+    assert {axis.get_xscale() for axis in short} == {"linear"}

@@ -1,0 +1,69 @@
+"""The registries, and the settings and words that factories declare."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+from jaxbandit.agents import AGENTS
+from jaxbandit.config import Config
+from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.errors import InputError
+from jaxbandit.hyperparameters import hyperparameters, parse, validate
+
+FACTORIES = {**AGENTS, **ENVIRONMENTS}
+SETTINGS = [(name, setting) for name, factory in FACTORIES.items() for setting in hyperparameters(factory).values()]
+each_setting = pytest.mark.parametrize(("name", "setting"), SETTINGS, ids=lambda x: getattr(x, "name", x))
+
+
+def test_no_name_means_two_things():
+    of_agents = {name for factory in AGENTS.values() for name in hyperparameters(factory)}
+    of_envs = {name for factory in ENVIRONMENTS.values() for name in hyperparameters(factory)}
+    of_runs = {field.name for field in dataclasses.fields(Config)}
+    assert not of_agents & of_envs
+    assert not of_runs & (of_agents | of_envs)
+
+
+@each_setting
+def test_every_setting_says_what_it_is(name, setting):
+    assert setting.doc
+    assert setting.allowed
+
+
+@each_setting
+def test_every_default_is_valid(name, setting):
+    assert parse(setting, setting.default) == setting.default
+    if setting.default is not None and setting.kind != "ints":
+        assert parse(setting, str(setting.default)) == setting.default
+
+
+@each_setting
+def test_a_value_beyond_a_bound_is_refused_in_one_line(name, setting):
+    if setting.kind not in ("int", "float"):
+        values = ["nonsense"]
+    else:
+        low = min(getattr(b, s) for b in setting.bounds for s in ("gt", "ge") if getattr(b, s, None) is not None)
+        high = [getattr(b, s) for b in setting.bounds for s in ("lt", "le") if getattr(b, s, None) is not None]
+        values = [low - 1, "nan", "inf", "many", True, *(limit + 1 for limit in high)]
+        values += [low] if any(getattr(b, "gt", None) is not None for b in setting.bounds) else []
+    for value in values:
+        with pytest.raises(InputError) as caught:
+            validate("agent", name, FACTORIES[name], {setting.name: value})
+        assert str(caught.value) == f"{setting.name} is {value!r}; allowed: {setting.allowed}"
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_factory_says_in_one_line_what_it_makes(name):
+    first = inspect.getdoc(FACTORIES[name]).splitlines()[0]
+    assert first.endswith(".")
+    assert len(first) < 120
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_an_unknown_setting_gets_the_nearest_name(name):
+    factory = FACTORIES[name]
+    for known in hyperparameters(factory):
+        with pytest.raises(InputError, match=f"{name} has no setting '{known}x'.*did you mean '{known}'"):
+            validate("agent", name, factory, {f"{known}x": 1})
+    with pytest.raises(InputError, match="has no setting 'qqqq'.*allowed: "):
+        validate("agent", name, factory, {"qqqq": 1})
