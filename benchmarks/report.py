@@ -24,7 +24,9 @@ def registry(entries: dict[str, Callable[..., Any]]) -> str:
     lines = ["| name | what it does | settings (defaults) |", "|---|---|---|"]
     for name, factory in entries.items():
         settings = ", ".join(f"`{s.name}` {shown(s.default)}" for s in hyperparameters(factory).values())
-        lines.append(f"| `{name}` | {(factory.__doc__ or '').splitlines()[0].replace('|', chr(92) + '|')} | {settings} |")
+        lines.append(
+            f"| `{name}` | {(factory.__doc__ or '').splitlines()[0].replace('|', chr(92) + '|')} | {settings} |"
+        )
     return "\n".join(lines)
 
 

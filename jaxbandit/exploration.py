@@ -23,7 +23,10 @@ def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "rando
     """
     if ties == "first":
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-    best = scores == jnp.max(scores, axis=-1, keepdims=True)
+    first = jnp.argmax(scores, axis=-1)
+    top = jnp.max(scores, axis=-1, keepdims=True)
+    # The compiler may compute the scores once for each side of ==, and a last bit then differs: `first` is always there.
+    best = (scores == top) | (jnp.arange(scores.shape[1]) == first[:, None])
     return _nth(best, jax.random.uniform(key, scores.shape[:1]))
 
 
