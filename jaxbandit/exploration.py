@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from jaxbandit.types import Context
 
@@ -19,15 +19,28 @@ def allowed(context: Context, scores: Float[Array, "B K"]) -> Float[Array, "B K"
 def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "random") -> Int[Array, " B"]:
     """Take an arm of the highest score; equal scores are broken uniformly at random, or by the lowest index ("first").
 
-    One 32-bit draw per user serves: the tied arm number floor(draw * count) in order of index.
+    One reduction over (score, random priority): comparing scores with their maximum instead would compute them twice
+    in one fused kernel, and rounded in another way, so that no arm equals the maximum.
     """
     if ties == "first":
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-    first = jnp.argmax(scores, axis=-1)
-    top = jnp.max(scores, axis=-1, keepdims=True)
-    # The compiler may compute the scores once for each side of ==, and a last bit then differs: `first` is always there.
-    best = (scores == top) | (jnp.arange(scores.shape[1]) == first[:, None])
-    return _nth(best, jax.random.uniform(key, scores.shape[:1]))
+    arm = jnp.arange(scores.shape[1], dtype=jnp.uint32)[None]
+    priority = _mix(jax.random.bits(key, (scores.shape[0], 1), jnp.uint32) + arm * jnp.uint32(0x9E3779B9))
+    index = jnp.broadcast_to(arm.astype(jnp.int32), scores.shape)
+
+    def better(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+        first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
+        return tuple(jnp.where(first, x, y) for x, y in zip(a, b, strict=True))
+
+    worst = (jnp.array(-jnp.inf, scores.dtype), jnp.uint32(0), jnp.int32(0))
+    return jax.lax.reduce((scores, priority, index), worst, better, (1,))[2]
+
+
+def _mix(bits: UInt32[Array, "B K"]) -> UInt32[Array, "B K"]:
+    """Turn counters into random words (the finalizer of MurmurHash3): one draw per user serves all of its arms."""
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)
 
 
 def uniform(key: Key[Array, ""], context: Context, num_actions: int) -> Int[Array, " B"]:

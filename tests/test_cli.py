@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -216,16 +217,17 @@ def test_a_cache_of_programs_that_fails_costs_time_and_nothing_else(harm, finish
     monkeypatch.setenv("JAXBANDIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     again = ("run", "--config", finished / "config.json", "--out")
+    assert shell(*again, tmp_path / "first").status == 0
+    directory = tmp_path / "cache" / "programs"
+    programs = [path for path in directory.rglob("*") if path.is_file()]
+    assert programs
     if harm.startswith("a file"):
-        (tmp_path / "cache").mkdir()
-        (tmp_path / "cache" / "programs").write_text("")
+        shutil.rmtree(directory)
+        directory.write_text("")
     else:
-        assert shell(*again, tmp_path / "first").status == 0
-        programs = [path for path in (tmp_path / "cache/programs").rglob("*") if path.is_file()]
-        assert programs
         for path in programs:
             path.write_bytes(path.read_bytes()[:100])
     result = shell(*again, tmp_path / "run")
     assert result.status == 0, result
     assert all(line.startswith(("building", "compiling", "simulating")) for line in result.err.splitlines()), result.err
-    assert (tmp_path / "run/metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+    assert (tmp_path / "run/metrics.csv").read_bytes() == (tmp_path / "first/metrics.csv").read_bytes()

@@ -30,6 +30,11 @@ def test_ties_are_broken_uniformly():
     assert_counts(frequencies(greedy, [1, 3, 3, 0, 3]), np.array([0, 1, 1, 0, 1]) / 3)
 
 
+def test_ties_of_many_arms_are_broken_uniformly_and_independently_of_the_order():
+    assert_counts(frequencies(greedy, [1.0] * 100), 1 / 100)
+    assert_counts(frequencies(greedy, [float(k % 10 == 3) for k in range(100)])[3::10], 1 / 10)
+
+
 def test_ties_first_takes_the_lowest_index():
     assert_counts(frequencies(greedy, [1, 3, 3], ties="first"), np.array([0, 1, 0]))
 

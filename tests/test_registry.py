@@ -63,7 +63,7 @@ def test_a_factory_says_in_one_line_what_it_makes(name):
 def test_an_unknown_setting_gets_the_nearest_name(name):
     factory = FACTORIES[name]
     for known in hyperparameters(factory):
-        with pytest.raises(InputError, match=f"{name} has no setting '{known}x'.*did you mean '{known}'"):
+        with pytest.raises(InputError, match=rf"{name} has no setting '{known}x'.*did you mean '{known}'"):
             validate("agent", name, factory, {f"{known}x": 1})
-    with pytest.raises(InputError, match="has no setting 'qqqq'.*allowed: "):
+    with pytest.raises(InputError, match=r"has no setting 'qqqq'.*allowed: "):
         validate("agent", name, factory, {"qqqq": 1})

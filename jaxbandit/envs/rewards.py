@@ -49,8 +49,8 @@ def mean_reward(kind: Reward, params: RewardParams, rating: Float[Array, "B K"])
     if kind != "binary":
         return rating
     share = ((rating - params.low) / (params.high - params.low))[..., None]
-    count = jnp.arange(params.tail.shape[0], dtype=jnp.float32)
-    return jnp.sum(params.tail * share**count * (1 - share) ** (count[-1] - count), axis=-1)
+    count = jnp.arange(params.tail.shape[0], dtype=jnp.float32)[None, None]
+    return jnp.sum(params.tail[None, None] * share**count * (1 - share) ** (count[..., -1:] - count), axis=-1)
 
 
 def draw_reward(
