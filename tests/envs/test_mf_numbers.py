@@ -49,11 +49,12 @@ def curve(environment, params, name: str, rounds: int, batch: int, **settings):
     return carry, jax.tree.map(lambda x: f64(x) / (rounds / 2), sums)
 
 
-def test_concat_features_plateau_at_the_best_linear_policy(per_arm):
+def test_concat_features_plateau_just_below_the_best_linear_policy(per_arm):
     _, means = curve(*per_arm, "linucb", 1_200, 64, alpha=0.1, tikhonov_weight=0.001, features="concat")
-    # It learns item popularity and no more: far from the optimum 1.702, and no longer rising.
-    assert means.average_return[-1] == pytest.approx(1.145, abs=0.04)
-    assert abs(means.average_return[-1] - means.average_return[0]) < 0.1
+    # It learns item popularity and no more: far from the optimum 1.702. The best linear policy earns 1.145 (from a fit to
+    # all pairs); one that learns from the arms it chose itself sees a biased sample of users and stays some percent below.
+    assert 0.92 * 1.145 < means.average_return[-1] < 1.145 + 0.01
+    assert abs(means.average_return[-1] - means.average_return[0]) < 0.05
 
 
 def test_hadamard_features_learn_the_reference_world(per_arm):
