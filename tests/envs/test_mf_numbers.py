@@ -51,8 +51,8 @@ def curve(environment, params, name: str, rounds: int, batch: int, **settings):
 
 def test_concat_features_plateau_just_below_the_best_linear_policy(per_arm):
     _, means = curve(*per_arm, "linucb", 1_200, 64, alpha=0.1, tikhonov_weight=0.001, features="concat")
-    # It learns item popularity and no more: far from the optimum 1.702. The best linear policy earns 1.145 (from a fit to
-    # all pairs); one that learns from the arms it chose itself sees a biased sample of users and stays some percent below.
+    # It learns item popularity and no more: far from the optimum 1.702. The best linear policy, from a fit to all
+    # pairs, earns 1.145; one that learns from the arms it chose itself sees a biased sample and stays a bit below.
     assert 0.92 * 1.145 < means.average_return[-1] < 1.145 + 0.01
     assert abs(means.average_return[-1] - means.average_return[0]) < 0.05
 
