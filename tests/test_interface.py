@@ -1,103 +1,161 @@
-"""The interface holds what later agents and environments need: memory, slates, drift, worlds that react."""
+"""Small agents and worlds that use what the interface promises: memory, slates, drift, reactions, conditional work."""
+
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbandit import exploration, sweep
-from jaxbandit.envs.outcome import expected, outcome
+from jaxbandit import sweep
+from jaxbandit.simulate import Carry
 from jaxbandit.types import Agent, Context, Decision, Environment, Outcome, Spec
 
-ROOT, ARMS, BATCH = jax.random.key(0), 4, 6
-MEANS = jnp.array([0.1, 0.4, 0.2, 0.9])
+BATCH, ARMS, SEEDS = 4, 3, 2
+SPEC = Spec(ARMS, 2, 0)
+GRID = {"bias": jnp.array([0.0, 5.0])}
 
 
-def world(respond=None, *, init=lambda key, params: (), drift=lambda state: 0.0, reacts: bool = False) -> Environment:
-    def observe(key, params, state, batch_size):
-        context = Context(user=jnp.ones((batch_size, 1)), user_id=jnp.arange(batch_size, dtype=jnp.int32))
-        return context, jnp.broadcast_to(params + drift(state), (batch_size, ARMS))
-
-    def pay(key, params, state, context, means, action):
-        return state, outcome(context, means, action)
-
-    return Environment(Spec(ARMS, 1, 0), init, observe, respond or pay, reacts=reacts)
+def observe(key, params, state, batch_size):
+    user = jax.random.normal(key, (batch_size, 2))
+    means = jnp.broadcast_to(params[None], (batch_size, ARMS))
+    return Context(user=user, user_id=jnp.arange(batch_size)), means
 
 
-def run(environment: Environment, factory, rounds: int = 20, configurations: int = 2):
-    grid = {"rate": jnp.linspace(0.1, 0.2, configurations, dtype=jnp.float32)}
-    lanes = sweep.compile_lanes(ROOT, environment, MEANS, factory, grid, batch_size=BATCH, num_seeds=2, num_rows=1)
-    return jax.tree.map(np.asarray, lanes.advance(lanes.begin(), np.array([0, rounds])))
+def respond(key, params, state, context, means, action):
+    taken = jnp.take_along_axis(means, action[:, None], axis=1)[:, 0]
+    return state, Outcome(taken, taken, means.max(axis=1), means.mean(axis=1))
 
 
-def uniform(rate) -> Agent:
-    def select(key, state, context):
-        return Decision(exploration.uniform(key, context, ARMS))
-
-    return Agent(lambda key: jnp.zeros(()), select, lambda key, state, seen: state)
+MEANS = jnp.array([1.0, 2.0, 4.0])
+STILL = Environment(SPEC, lambda key, params: (), observe, respond)
 
 
-def test_an_agent_gets_back_what_it_remembered_of_each_decision():
-    """Importance-weighted values: the propensity of each action comes back with its reward, as EXP3 needs."""
+def always(arm: int, **functions) -> Agent:
+    agent = Agent(
+        init=lambda key: jnp.zeros(()),
+        select=lambda key, state, context: Decision(jnp.full(context.user.shape[0], arm, jnp.int32)),
+        update=lambda key, state, interaction: state,
+    )
+    return agent._replace(**functions)
 
-    def factory(rate):
+
+def run(environment: Environment, factory, rounds: int = 10) -> tuple[Carry, dict]:
+    lanes = sweep.compile_lanes(
+        jax.random.key(0), environment, MEANS, factory, GRID, batch_size=BATCH, num_seeds=SEEDS, num_rows=1
+    )
+    carry, metrics = lanes.advance(lanes.begin(), np.array([0, rounds]))
+    return jax.tree.map(np.asarray, carry), jax.tree.map(np.asarray, metrics._asdict())
+
+
+def test_an_agent_gets_its_own_memory_back():
+    def factory(bias):
         def select(key, state, context):
-            logits = jnp.broadcast_to(10 * rate * jnp.tanh(state), (len(context.user), ARMS))
-            action = exploration.boltzmann(key, context, logits, 1.0)
-            return Decision(action, memory=expected(jax.nn.softmax(logits), action))
+            probability = jax.random.uniform(key, context.user.shape[:1])
+            action = jnp.argmax(context.user + bias, axis=1).astype(jnp.int32)
+            return Decision(action, {"probability": probability, "action": action})
 
         def update(key, state, seen):
-            return state.at[seen.action].add(seen.weight * seen.reward / seen.memory / BATCH)
+            same = jnp.array_equal(seen.memory["action"], seen.action) & (seen.memory["probability"].shape == (BATCH,))
+            return state + jnp.sum(seen.memory["probability"]) * same
 
-        return Agent(lambda key: jnp.zeros(ARMS), select, update)
+        return always(0, select=select, update=update)
 
-    carry, _ = run(world(), factory, rounds=400)
-    # 9,600 unbiased estimates of each arm's mean, propensities above 3%: the standard error is below .06.
-    np.testing.assert_allclose(carry.agent.mean(axis=(0, 1)) / 400, MEANS, atol=0.1)
+    carry, _ = run(STILL, factory)
+    assert np.all(carry.agent > 0.2 * 10 * BATCH)  # ten rounds of uniform draws
+    assert len(np.unique(carry.agent)) == SEEDS
 
 
-def test_an_action_may_be_a_slate():
-    """A cascade: the user looks down a slate of two and is content when one of them pleases."""
+def test_an_environment_takes_slates_of_several_arms():
+    def pay(key, params, state, context, means, action):
+        taken = jnp.take_along_axis(means, action, axis=1)
+        best = jnp.sort(means, axis=1)[:, -2:].mean(axis=1)
+        return state, Outcome(taken, taken.mean(axis=1), best, means.mean(axis=1))
 
-    def respond(key, params, state, context, means, action):
-        please = jnp.take_along_axis(means, action, axis=1)
-        best = jax.lax.top_k(means, 2)[0]
-        content, most = (1 - jnp.prod(1 - p, axis=1) for p in (please, best))
-        return state, Outcome(please, content, most, content)
-
-    def factory(rate):
+    def factory(bias):
         def select(key, state, context):
-            return Decision(jnp.broadcast_to(jnp.array([3, 1], jnp.int32), (len(context.user), 2)))
+            return Decision(jnp.tile(jnp.array([[2, 0]], jnp.int32), (BATCH, 1)))
 
-        return Agent(
-            lambda key: jnp.zeros(ARMS), select, lambda key, state, seen: state.at[seen.action].add(seen.reward)
-        )
+        return always(0, select=select, update=lambda key, state, seen: state + jnp.sum(seen.reward))
 
-    carry, metrics = run(world(respond), factory)
-    np.testing.assert_allclose(carry.agent, np.broadcast_to([0, 0.4 * 120, 0, 0.9 * 120], carry.agent.shape), rtol=1e-5)
-    np.testing.assert_allclose(metrics.regret, 0, atol=1e-5)
-
-
-def test_a_drifting_world_is_shared_by_all_configurations_of_a_seed():
-    def respond(key, params, state, context, means, action):
-        return state + jax.random.normal(key), outcome(context, means, action)
-
-    drifting = world(respond, init=lambda key, params: jnp.zeros(()), drift=lambda state: state)
-    carry, metrics = run(drifting, uniform)
-    assert carry.environment.shape == (2,)  # one for each seed
-    assert carry.environment[0] != carry.environment[1]
-    assert np.all(metrics.optimal[:, 0] == metrics.optimal[:, 1])
+    carry, metrics = run(STILL._replace(respond=pay), factory)
+    np.testing.assert_allclose(carry.agent, 10 * BATCH * (4 + 1))
+    np.testing.assert_allclose(metrics["average_return"], 10 * 2.5)
+    np.testing.assert_allclose(metrics["regret"], 10 * (3 - 2.5))
 
 
-def test_a_world_that_reacts_to_actions_has_a_state_for_each_configuration():
-    def respond(key, params, state, context, means, action):
-        return state + jnp.sum(action == 3), outcome(context, means, action)
+def test_a_drifting_world_moves_by_itself_and_is_shared_by_configurations():
+    def drift(key, params, state, context, means, action):
+        return state + jax.random.normal(key), respond(key, params, state, context, means, action)[1]
 
-    def factory(rate):
-        def select(key, state, context):
-            return Decision(jnp.full(len(context.user), jnp.where(rate > 0.15, 3, 0), jnp.int32))
+    def see(key, params, state, batch_size):
+        context, means = observe(key, params, state, batch_size)
+        return context, means + state
 
-        return Agent(lambda key: jnp.zeros(()), select, lambda key, state, seen: state)
+    world = STILL._replace(init=lambda key, params: jnp.zeros(()), observe=see, respond=drift)
+    carry, metrics = run(world, lambda bias: always(2))
+    assert carry.environment.shape == (SEEDS,)  # no axis of configurations: computed once
+    assert len(np.unique(carry.environment)) == SEEDS
+    assert np.all(carry.environment != 0)
+    np.testing.assert_array_equal(metrics["optimal"][:, 0], metrics["optimal"][:, 1])
+    assert np.ptp(metrics["optimal"][:, 0]) > 0
 
-    reacting = world(respond, init=lambda key, params: jnp.zeros((), jnp.int32), reacts=True)
-    carry, _ = run(reacting, factory)
-    np.testing.assert_array_equal(carry.environment, [[0, 120], [0, 120]])
+
+def test_a_world_that_reacts_has_a_state_for_each_configuration():
+    def wear(key, params, state, context, means, action):
+        return state + jnp.sum(jax.nn.one_hot(action, ARMS), axis=0), respond(
+            key, params, state, context, means, action
+        )[1]
+
+    def see(key, params, state, batch_size):
+        context, means = observe(key, params, state, batch_size)
+        return context, means / (1 + state[None])
+
+    world = STILL._replace(init=lambda key, params: jnp.zeros(ARMS), observe=see, respond=wear, reacts=True)
+
+    def factory(bias):
+        arm = (bias > 0).astype(jnp.int32)
+        return always(0, select=lambda key, state, context: Decision(jnp.broadcast_to(arm, (BATCH,))))
+
+    carry, metrics = run(world, factory)
+    assert carry.environment.shape == (SEEDS, 2, ARMS)
+    np.testing.assert_array_equal(carry.environment[0], [[10 * BATCH, 0, 0], [0, 10 * BATCH, 0]])
+    assert np.all(metrics["average_return"][:, 1] > metrics["average_return"][:, 0])
+
+
+def retrainer(bias):
+    """An agent that works hard in every tenth round alone."""
+
+    def update(key, state, seen):
+        return jax.lax.cond(seen.round % 10 == 9, lambda s: s + 1 + jnp.sin(bias) ** 2 * 0, lambda s: s, state)
+
+    return always(0, update=update)
+
+
+def test_work_of_every_tenth_round_is_done_in_every_tenth_round():
+    carry, _ = run(STILL, retrainer, rounds=40)
+    np.testing.assert_array_equal(carry.agent, np.full((SEEDS, 2), 4.0))
+
+
+@cache
+def primitives() -> list[str]:
+    """Names of all operations in the program of the lanes."""
+    begin, advance = sweep._lane_functions(STILL, retrainer, BATCH)
+    keys = sweep.seed_keys(jax.random.key(0), SEEDS)
+    carry = jax.eval_shape(begin, keys, MEANS, GRID)
+    jaxpr = jax.make_jaxpr(advance)(carry, keys, MEANS, GRID, np.array([0, 5], np.int32))
+
+    def names(jaxpr):
+        for equation in jaxpr.eqns:
+            yield equation.primitive.name
+            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from names(inner)
+
+    return list(names(jaxpr.jaxpr))
+
+
+def test_a_condition_on_the_round_skips_work_in_all_lanes():
+    # Under vmap a condition that differs between lanes becomes a select, which runs both branches.
+    assert "while" in primitives() or "scan" in primitives()
+    assert "cond" in primitives()

@@ -1,153 +1,236 @@
-"""The promises that hold for every simulation, each with a test that fails when it is broken."""
+"""The promises about lanes: what a lane's numbers depend on, and what its program contains. The contract has the rest."""
 
-from functools import partial
+from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import features, posterior, simulate, sweep
-from jaxbandit.agents import AGENTS
-from jaxbandit.types import Agent, Decision
+from jaxbandit import sweep
+from jaxbandit.config import Config, checked
+from jaxbandit.data.synthetic import World, generate
+from jaxbandit.envs.mf import mf, mf_per_arm
+from jaxbandit.errors import InputError
+from jaxbandit.simulate import simulate, start
 
-from .support import catalogue, make_agent, normal, small_world, users
+from .support import make_agent, small_ratings, small_world
 
+BATCH, EDGES = 8, np.array([0, 20, 40], np.int32)
 ROOT = jax.random.key(3)
-ALPHAS = jnp.array([0.1, 1.0, 10.0], jnp.float32)
-EDGES = np.array([0, 5, 20, 21, 60], np.int32)
+ALPHAS = jnp.array([0.1, 1.0, 10.0])
 
 
-def lanes_of(env: str, *, num_seeds: int = 2, num_rows: int = 4, factory=None, grid=None, devices=None) -> sweep.Lanes:
-    environment, params = small_world(env)
-    factory = factory or make_agent("linucb", environment)
-    grid = {"alpha": ALPHAS} if grid is None else grid
-    return sweep.compile_lanes(
-        ROOT, environment, params, factory, grid, batch_size=8, num_seeds=num_seeds, num_rows=num_rows, devices=devices
+class Recorded(NamedTuple):
+    """State of a world that keeps a checksum of everything it has shown."""
+
+    inner: Any
+    checksum: jax.Array
+
+
+def recorded(environment, *, reacts: bool):
+    """The same world with a checksum, equal only if every user and arm was equal bit for bit, in order."""
+
+    def respond(key, params, state, context, means, action):
+        shown = jax.tree.leaves((context.user, context.arms, context.arm_id, context.user_id))
+        words = [jax.lax.bitcast_convert_type(x, jnp.uint32) for x in shown]
+        checksum = state.checksum
+        for word in words:
+            odd = 2 * jnp.arange(word.size, dtype=jnp.uint32).reshape(word.shape) + jnp.uint32(1)
+            checksum = checksum * jnp.uint32(31) + jnp.sum(word * odd, dtype=jnp.uint32)
+        inner, outcome = environment.respond(key, params, state.inner, context, means, action)
+        return Recorded(inner, checksum), outcome
+
+    return environment._replace(
+        init=lambda key, params: Recorded(environment.init(key, params), jnp.uint32(0)),
+        observe=lambda key, params, state, batch: environment.observe(key, params, state.inner, batch),
+        respond=respond,
+        reacts=reacts,
     )
 
 
-def curves(lanes: sweep.Lanes, edges: np.ndarray = EDGES):
-    return jax.tree.map(np.asarray, lanes.advance(lanes.begin(), edges)[1])
+@cache
+def run(env: str = "mf-per-arm", *, seeds: int = 3, configurations: int = 1, devices: int = 8, reacts: bool = False):
+    """Checksums [S] or [S, H] and metrics [S, H, W] of LinUCB with a few values of alpha."""
+    environment, params = small_world(env)
+    environment = recorded(environment, reacts=reacts)
+    grid = {"alpha": ALPHAS[:configurations]}
+    arguments = (ROOT, environment, params, make_agent("linucb", environment), grid)
+    sizes = {"batch_size": BATCH, "num_seeds": seeds, "num_rows": 2}
+    lanes = sweep.compile_lanes(*arguments, **sizes, devices=jax.devices()[:devices])
+    carry, metrics = lanes.advance(lanes.begin(), EDGES)
+    return np.asarray(carry.environment.checksum), jax.tree.map(np.asarray, metrics)
 
 
-@pytest.mark.parametrize("num_seeds", [1, 3, 16])
-def test_a_lane_does_not_depend_on_how_many_there_are(num_seeds):
-    few, many = curves(lanes_of("mf-per-arm", num_seeds=2)), curves(lanes_of("mf-per-arm", num_seeds=num_seeds))
-    # Sums of another program in another order; what is drawn is the same, so the optimum is to the last bits.
-    np.testing.assert_allclose(many.regret[0], few.regret[0], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(many.optimal[0], few.optimal[0], rtol=1e-6)
+OTHER_COMPANY = {
+    "alone": {"seeds": 1},
+    "among 16 seeds": {"seeds": 16},
+    "on one device": {"devices": 1},
+    "beside other configurations": {"configurations": 3},
+}
 
 
-def test_a_lane_does_not_depend_on_the_number_of_devices():
-    one = curves(lanes_of("mf-per-arm", num_seeds=5, devices=jax.devices()[:1]))
-    all_of_them = curves(lanes_of("mf-per-arm", num_seeds=5))
-    assert all_of_them.regret.shape[0] >= 5
-    np.testing.assert_allclose(all_of_them.regret[:5], one.regret, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(all_of_them.optimal[:5], one.optimal, rtol=1e-6)
+@pytest.mark.parametrize("env", ["mf-per-arm", "linear-per-arm"])
+@pytest.mark.parametrize("company", OTHER_COMPANY)
+def test_a_lane_is_the_same_whatever_runs_beside_it(env, company):
+    checksum, metrics = run(env)
+    other_checksum, other = run(env, **OTHER_COMPANY[company])
+    assert checksum[0] == other_checksum[0]  # every draw, bit for bit
+    # Sums in another order may flip a near-tie, which can spread.
+    np.testing.assert_allclose(other.regret[0, 0], metrics.regret[0, 0], rtol=1e-3)
+    np.testing.assert_allclose(other.optimal[0, 0], metrics.optimal[0, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("agent", ["linucb", "neural-epsilon-greedy"])
-def test_another_cut_of_the_rounds_gives_the_same_numbers_bit_for_bit(agent):
-    environment, _ = small_world("mf-per-arm")
-    grid = {"alpha": ALPHAS} if agent == "linucb" else {"epsilon": ALPHAS / 10}
-    lanes = lanes_of("mf-per-arm", factory=make_agent(agent, environment), grid=grid)
-    end, whole = lanes.advance(lanes.begin(), EDGES)
-    carry, parts = lanes.begin(), []
-    for i in range(4):
-        carry, part = lanes.advance(carry, np.append(EDGES[i : i + 2], [EDGES[i + 1]] * 3))
-        parts.append(np.asarray(part.regret)[..., 0])
-    np.testing.assert_array_equal(np.stack(parts, axis=-1), np.asarray(whole.regret))
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, carry), jax.tree.map(np.asarray, end))
+def test_seeds_differ_and_so_do_roots():
+    checksum, _ = run(seeds=16)
+    assert len(set(checksum.tolist())) == 16
+    assert not np.array_equal(sweep.seed_keys(jax.random.key(4), 3), sweep.seed_keys(ROOT, 3))
 
 
 def test_all_configurations_of_a_seed_meet_the_same_users_and_arms():
-    metrics = curves(lanes_of("mf-per-arm"))
-    for field in (metrics.uniform, metrics.optimal):
-        np.testing.assert_array_equal(field, np.broadcast_to(field[:, :1], field.shape))
-        assert not np.array_equal(field[0], field[1])  # another seed meets others
-    assert not np.array_equal(metrics.regret[:, 0], metrics.regret[:, 2])
+    checksum, metrics = run(configurations=3, reacts=True)
+    assert checksum.shape[1] == 3
+    assert np.all(checksum == checksum[:, :1])
+    assert not np.array_equal(metrics.regret[:, 0], metrics.regret[:, 2])  # although they act otherwise
 
 
-def test_what_is_common_to_the_configurations_of_a_seed_is_computed_once():
+def test_rounds_cut_in_any_way_give_the_same_bits():
     environment, params = small_world("mf-per-arm")
-    seen = []
+    arguments = (ROOT, environment, params, make_agent("lints", environment), {"alpha": ALPHAS})
+    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=2, num_rows=2)
 
-    def observe(key, params, state, batch_size):
-        context, means = environment.observe(key, params, state, batch_size)
-        jax.debug.callback(lambda _: seen.append(1), means[0, 0])
-        return context, means
+    def cut(*chunks):
+        carry, rows = lanes.begin(), []
+        for chunk in chunks:
+            carry, metrics = lanes.advance(carry, np.array(chunk))
+            rows.append(jax.tree.map(lambda x: np.asarray(x)[:2], metrics))
+        return jax.tree.map(np.asarray, carry), jax.tree.map(lambda *x: np.concatenate(x, axis=-1), *rows)
 
-    watched = environment._replace(observe=observe)
-    factory = make_agent("linucb", environment)
-    lanes = sweep.compile_lanes(
-        ROOT, watched, params, factory, {"alpha": ALPHAS}, batch_size=8, num_seeds=2, num_rows=1
-    )
-    jax.block_until_ready(lanes.advance(lanes.begin(), np.array([0, 5])))
-    jax.effects_barrier()
-    assert len(seen) == 2 * 5  # seeds x rounds, and not x configurations
+    end, rows = cut([0, 10, 20], [20, 30, 40])
+    same_end, same_rows = cut([0, 10, 10], [10, 20, 30], [30, 40, 40])
+    kept = [0, 2, 3, 4]  # the others are empty
+    other_end, _ = cut([0, 1, 37], [37, 37, 40])
+    jax.tree.map(np.testing.assert_array_equal, end, same_end)
+    jax.tree.map(np.testing.assert_array_equal, end, other_end)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[..., kept]), rows, same_rows)
 
 
-def test_no_array_of_the_world_is_a_constant_of_the_program():
+@cache
+def compilations() -> list[str]:
+    """List that grows by an entry with everything that XLA compiles from now on."""
+    events: list[str] = []
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return events
+
+
+def test_a_thousand_values_of_alpha_compile_as_often_as_one():
+    environment, params = small_world("linear")
+    counts = []
+    for count in (1, 1_000):
+        traces = []
+
+        def factory(traces=traces, **values):
+            traces.append(values)
+            return make_agent("linucb", environment)(**values)
+
+        grid = {"alpha": jnp.linspace(0.1, 2, count)}
+        before = len(compilations())
+        lanes = sweep.compile_lanes(ROOT, environment, params, factory, grid, batch_size=4, num_seeds=1, num_rows=1)
+        counts.append((len(traces), len(compilations()) - before))
+        _, metrics = lanes.advance(lanes.begin(), np.array([0, 5]))
+        assert metrics.regret.shape == (1, count, 1)
+    assert counts[0][1] > 0  # the listener hears
+    assert counts[1][0] == counts[0][0] == 2
+    assert counts[1][1] <= counts[0][1]
+
+
+@pytest.mark.parametrize("agent", ["linucb", "neural-boltzmann"])
+def test_no_array_of_the_world_is_a_constant_of_the_program(agent):
+    def program(ratings) -> str:
+        environment, params = mf_per_arm(ratings, num_actions=5, rank_k=3, factorizer="residual_svd")
+        policy = make_agent(agent, environment)()
+
+        def everything(key, params):
+            carry = start(key, environment, params, policy)
+            return simulate(key, environment, params, policy, BATCH, carry, jnp.array([0, 2], jnp.int32))
+
+        return jax.jit(everything).lower(ROOT, params).as_text()
+
+    larger = generate("larger", World(num_users=600, num_items=400, activity_scale=10.0, popularity_sd=1.0, seed=0))
+    # A constant would make the text grow with the data; what remains are digits of sizes, and another branch.
+    assert len(program(larger)) < len(program(small_ratings())) + 5_000
+
+
+def test_memory_does_not_grow_with_rounds():
     environment, params = small_world("mf-per-arm")
-    agent = AGENTS["linucb"](environment.spec)
-
-    def program(params, key, edges):
-        carry = simulate.start(key, environment, params, agent)
-        return simulate.simulate(key, environment, params, agent, 8, carry, edges)
-
-    constants = jax.make_jaxpr(program)(params, ROOT, jnp.array([0, 5], jnp.int32)).consts
-    assert sum(np.size(x) for x in constants) < params.catalogue.features.size / 2
-
-
-def test_one_program_and_one_shape_of_results_serve_any_number_of_rounds():
-    lanes = lanes_of("wheel", num_rows=1)
-    short, long = (lanes.advance(lanes.begin(), np.array([0, rounds])) for rounds in (10, 1000))
-    assert [x.shape for x in jax.tree.leaves(short)] == [x.shape for x in jax.tree.leaves(long)]
-    assert np.all(np.asarray(long[1].optimal) > np.asarray(short[1].optimal))
+    arguments = (ROOT, environment, params, make_agent("linucb", environment), {"alpha": ALPHAS})
+    before = len(compilations())
+    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=2, num_rows=2)
+    compiled = len(compilations()) - before
+    sizes = []
+    for edges in ([0, 1, 2], [0, 200, 400]):
+        out = lanes.advance(lanes.begin(), np.array(edges))
+        sizes.append(sum(leaf.nbytes for leaf in jax.tree.leaves(out)))
+    # The number of rounds is data of one and the same program, so its buffers cannot depend on it.
+    assert sizes[0] == sizes[1]
+    assert len(compilations()) - before == compiled
 
 
-def equations(jaxpr, primitive: str) -> list:
-    """All equations of a primitive, those of inner programs included."""
-    found = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == primitive]
-    for eqn in jaxpr.eqns:
-        for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
-            inner = getattr(inner, "jaxpr", inner)
-            found += equations(inner, primitive) if hasattr(inner, "eqns") else []
-    return found
+LINEAR = [("linucb", {"features": f}) for f in ("concat", "hadamard", "outer")] + [
+    ("lints", {"sampling": s}) for s in ("theta", "arm")
+]
 
 
-@pytest.mark.parametrize("kind", ["concat", "hadamard", "outer"])
-def test_every_product_of_a_posterior_is_at_full_precision(kind):
-    table = catalogue(30, 3)
-    context = users(8, 3, catalogue=table, arm_id=jnp.zeros((8, 5), jnp.int32))
-    dim = {"concat": 6, "hadamard": 3, "outer": 16}[kind]
+@pytest.mark.parametrize(("agent", "settings"), LINEAR)
+@pytest.mark.parametrize("env", ["linear", "mf-per-arm"])
+def test_every_product_of_a_linear_agent_has_full_precision(agent, settings, env):
+    environment, params = small_world(env)
+    policy = make_agent(agent, environment, **settings)()
 
-    def everything(state, noise):
-        solution = posterior.solve(state, 1.0)
-        x = features.joint(kind, False, context.user, table.features[:8])
-        deviation = features.linear(kind, False, context, posterior.sample(solution, noise))
-        return features.predict(kind, False, context, solution), deviation, posterior.update(state, x, x[:, 0], x[:, 0])
+    def round_of_agent(key, params):
+        carry = start(key, environment, params, policy)
+        return simulate(key, environment, params, policy, BATCH, carry, jnp.array([0, 1], jnp.int32))
 
-    dots = equations(jax.make_jaxpr(everything)(posterior.init(dim), normal(2, 8, dim)).jaxpr, "dot_general")
-    assert dots
-    assert {str(eqn.params["precision"]) for eqn in dots} == {str((jax.lax.Precision.HIGHEST,) * 2)}
+    products = [
+        line for line in jax.jit(round_of_agent).lower(ROOT, params).as_text().splitlines() if "dot_general" in line
+    ]
+    assert products
+    # The default is TF32 on GPUs and bfloat16 on TPUs, which no test on a CPU would feel.
+    assert [line for line in products if "precision = [HIGHEST, HIGHEST]" not in line] == []
 
 
-def test_work_of_every_nth_round_is_skipped_in_the_others_under_vmap():
-    """The round is the same in all lanes, so `lax.cond` on it stays a branch; else both sides would be computed."""
-    environment, params = small_world("wheel")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"agent": "nobody"},
+        {"env": "nowhere"},
+        {"batch_size": 0},
+        {"agent_settings": {"alpha": -1}},
+        {"agent_settings": {"tikhonov_weight": 0}},
+        {"agent_settings": {"gamma": 1.5}},
+        {"agent_settings": {"alhpa": 1}},
+        {"agent": "greedy", "agent_settings": {"epsilon": 2}},
+        {"env_settings": {"num_actions": 1}},
+        {"env_settings": {"rank_k": "many"}},
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused_before_anything_is_compiled(settings):
+    before = len(compilations())
+    with pytest.raises(InputError):
+        checked(Config(**settings))
+    assert len(compilations()) == before
 
-    def retraining(spec, *, rate):
-        def update(key, state, seen):
-            return jax.lax.cond(seen.round % 10 == 9, lambda x: x + rate, lambda x: x, state)
 
-        return Agent(lambda key: jnp.zeros(()), lambda key, state, context: Decision(context.user_id * 0), update)
-
-    factory = partial(retraining, environment.spec)
-    begin, advance = sweep._lane_functions(environment, factory, 8)
-    keys, grid = sweep.seed_keys(ROOT, 2), {"rate": ALPHAS}
-    arguments = (begin(keys, params, grid), keys, params, grid, jnp.array([0, 30], jnp.int32))
-    assert equations(jax.make_jaxpr(advance)(*arguments).jaxpr, "cond")
-    carry, _ = advance(*arguments)
-    np.testing.assert_allclose(carry.agent, np.broadcast_to(3 * ALPHAS, (2, 3)), rtol=1e-6)
+def test_a_batch_of_more_users_than_there_are_is_refused_before_anything_is_compiled():
+    environment, params = mf(small_ratings(), num_actions=5, rank_k=3, factorizer="residual_svd")
+    arguments = (ROOT, environment, params, make_agent("uniform", environment), {})
+    sweep.seed_keys(ROOT, 1), jax.random.key(0)
+    with pytest.raises(InputError, match="batch_size is 61"):
+        sweep.compile_lanes(*arguments, batch_size=61, num_seeds=1, num_rows=1)

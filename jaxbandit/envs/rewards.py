@@ -27,13 +27,13 @@ def reward_params(kind: Reward, mean: float, low: float, high: float, sd: Traced
     """Collect the parameters.
 
     Raises:
-        InputError: star or binary rewards of a factorisation that has no rating scale (svd).
+        InputError: star or binary rewards of a factorisation that has no rating scale (svd, truth).
     """
     steps = 1
     if kind in ("star", "binary"):
         if not np.isfinite(low + high):
             raise InputError(
-                f"reward is {kind!r}, but factorizer svd has no rating scale; allowed: expected | gaussian"
+                f"reward is {kind!r}, but factorizers svd and truth have no rating scale; allowed: expected | gaussian"
             )
         steps = _steps(low, high)
     counts = np.arange(steps + 1)
