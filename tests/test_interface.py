@@ -56,7 +56,7 @@ def test_an_agent_gets_its_own_memory_back():
 
         def update(key, state, seen):
             same = jnp.array_equal(seen.memory["action"], seen.action) & (seen.memory["probability"].shape == (BATCH,))
-            return state + jnp.sum(seen.memory["probability"]) * same
+            return state + jnp.where(same, jnp.sum(seen.memory["probability"]), 0.0)
 
         return always(0, select=select, update=update)
 

@@ -1,4 +1,4 @@
-"""The promises about lanes: what a lane's numbers depend on, and what its program contains. The contract has the rest."""
+"""The promises about lanes: what their numbers depend on, and what their program holds. The contract has the rest."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -228,9 +228,8 @@ def test_bad_settings_are_refused_before_anything_is_compiled(settings):
     assert len(compilations()) == before
 
 
-def test_a_batch_of_more_users_than_there_are_is_refused_before_anything_is_compiled():
+def test_a_batch_of_more_users_than_there_are_is_refused():
     environment, params = mf(small_ratings(), num_actions=5, rank_k=3, factorizer="residual_svd")
     arguments = (ROOT, environment, params, make_agent("uniform", environment), {})
-    sweep.seed_keys(ROOT, 1), jax.random.key(0)
     with pytest.raises(InputError, match="batch_size is 61"):
         sweep.compile_lanes(*arguments, batch_size=61, num_seeds=1, num_rows=1)
