@@ -188,7 +188,7 @@ LINEAR = [("linucb", {"features": f}) for f in ("concat", "hadamard", "outer")] 
 
 
 @pytest.mark.parametrize(("agent", "settings"), LINEAR)
-@pytest.mark.parametrize("env", ["linear", "mf-per-arm"])
+@pytest.mark.parametrize("env", ["linear", "linear-per-arm", "mf-per-arm"])
 def test_every_product_of_a_linear_agent_has_full_precision(agent, settings, env):
     environment, params = small_world(env)
     policy = make_agent(agent, environment, **settings)()

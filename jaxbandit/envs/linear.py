@@ -1,5 +1,6 @@
 """Worlds with a linear reward: fixed arms with given parameters, and arms with features under hidden ones."""
 
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -69,7 +70,8 @@ def linear_per_arm(
         user_key, arm_key = jax.random.split(key)
         user = jax.random.randint(user_key, (batch_size, user_dim), -10, 10).astype(jnp.float32)
         arms = jax.random.randint(arm_key, (batch_size, num_actions, arm_dim), -2, 3).astype(jnp.float32)
-        means = (user @ theta[:user_dim])[:, None] + arms @ theta[user_dim:]
+        dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+        means = dot(user, theta[:user_dim])[:, None] + dot(arms, theta[user_dim:])
         return Context(user=user, user_id=jnp.arange(batch_size), arms=arms), means
 
     return Environment(Spec(num_actions, user_dim, arm_dim), init, observe, _pay), PerArmParams(jnp.float32(sigma))

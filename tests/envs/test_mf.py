@@ -178,7 +178,10 @@ def test_fixed_svd_of_full_rank_pays_the_ratings_themselves():
     table = np.zeros((60, 40))
     table[ratings.user, ratings.item] = ratings.rating
     np.testing.assert_allclose(means, table[users][np.asarray(context.user_id), :6], atol=1e-4)
-    assert context.user.shape[1] == 6
+    # The observation is U sqrt(S): (U S U')^2 = U S^2 U' is the Gram matrix of the ratings.
+    gram = f64(params.user) @ f64(params.user).T
+    np.testing.assert_allclose(gram @ gram, table[users, :6] @ table[users, :6].T, atol=1e-3)
+    np.testing.assert_array_equal(context.user, params.user[context.user_id])
 
 
 def test_more_arms_than_items_are_refused():

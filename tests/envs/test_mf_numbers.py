@@ -8,7 +8,7 @@ import pytest
 from jaxbandit import posterior
 from jaxbandit.envs.mf import mf, mf_per_arm
 
-from ..support import assert_mean, f64, make_agent, one_lane, small_ratings
+from ..support import f64, make_agent, one_lane, small_ratings
 
 
 def test_fixed_arms_of_ml_100k_have_the_numbers_of_the_reference(ml_100k):
@@ -75,10 +75,3 @@ def test_hadamard_features_drive_regret_to_nothing_and_recover_the_singular_valu
     assert means.regret[-1] < 0.02 * (means.optimal[-1] - means.uniform[-1])
     scale = f64(params.user_reward)[0] / f64(params.user)[0]
     np.testing.assert_allclose(f64(posterior.solve(carry.agent, 0.001).mean), scale, rtol=0.01)
-
-
-def test_uniform_earns_what_the_environment_says():
-    environment, params = mf_per_arm(small_ratings(), num_actions=10, rank_k=4, factorizer="svd")
-    run = one_lane(environment, params, make_agent("uniform", environment), 32)
-    _, sums = run(jax.random.key(0), {}, np.arange(0, 401, 10, dtype=np.int32))
-    assert_mean((f64(sums.average_return) - f64(sums.uniform)) / 10, 0.0)
