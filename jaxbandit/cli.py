@@ -96,7 +96,7 @@ def run(ctx: click.Context, out: str | None, resume: bool, checkpoint_every: int
     _keep_programs()
     values = {name: value for name, value in given.items() if value is not None and name != "config"}
     chosen = config.changed(ctx.obj, values)
-    out = out or f"runs/{chosen.agent}-{chosen.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+    out = out or f"runs/{chosen.agent}-{chosen.env}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every)
     reporting.print_table(summary, agent=chosen.agent, directory=out)
 

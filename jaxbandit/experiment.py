@@ -81,12 +81,12 @@ def run(config: Config, out: str, *, resume: bool = False, checkpoint_every: int
         return finished
     with reporting.phase(f"building {config.env}"):
         world = build(config)
-    started = time.perf_counter()
-    with reporting.phase(f"compiling {config.agent}"):
-        lanes = _compile(config, world)
-    compile_seconds = time.perf_counter() - started
     every = (checkpoint_every or -(-config.training_loops // 5)) * config.steps_per_loop
-    with output.claimed(config, directory) as checkpoints:
+    with output.claimed(config, directory, resume) as checkpoints:
+        started = time.perf_counter()
+        with reporting.phase(f"compiling {config.agent}"):
+            lanes = _compile(config, world)
+        compile_seconds = time.perf_counter() - started
         start = _begin(config, lanes, checkpoints if resume else None)
         curves, seconds = _advance(config, lanes, start, checkpoints, every, directory)
         first = int(row_edges(config.rounds)[start.done])

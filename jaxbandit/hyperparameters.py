@@ -143,7 +143,7 @@ def _limits(bound: Any) -> list[tuple[str, Any]]:
 
 
 def _words(bound: Any) -> str:
-    return " and ".join(f"{_SIGNS[name]} {limit:g}" for name, limit in _limits(bound))
+    return " and ".join(f"{_SIGNS[name]} {limit:.15g}" for name, limit in _limits(bound))
 
 
 def _holds(bound: Any, value: Any) -> bool:

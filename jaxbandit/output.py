@@ -38,13 +38,19 @@ def look(config: Config, directory: epath.Path, resume: bool) -> dict[str, Any] 
 
 
 @contextmanager
-def claimed(config: Config, directory: epath.Path) -> Iterator[Checkpoints]:
+def claimed(config: Config, directory: epath.Path, resume: bool) -> Iterator[Checkpoints]:
     """Write config.json, which says whose directory it is; yield the place of its checkpoints.
 
     If the block fails before the first of them, all is removed again: nothing there could be resumed.
+
+    Raises:
+        InputError: the directory cannot be written, or another process has taken it since it was looked at.
     """
+    look(config, directory, resume)
     existed = directory.exists()
     checkpoints = Checkpoints(directory / "checkpoints")
+    if not existed:
+        _make(directory)
     try:
         write_json(directory / "config.json", asdict(config))
         yield checkpoints
@@ -52,6 +58,16 @@ def claimed(config: Config, directory: epath.Path) -> Iterator[Checkpoints]:
         if not checkpoints.rounds():
             _clear(directory, keep=existed)
         raise
+
+
+def _make(directory: epath.Path) -> None:
+    """Make the directory, of two processes in one of them alone."""
+    try:
+        directory.mkdir(parents=True, exist_ok=False)
+    except FileExistsError:
+        raise InputError(f"out is {str(directory)!r}, which another run has just taken; allowed: another one") from None
+    except OSError as error:
+        raise InputError(f"cannot write {str(directory)!r}: {error.strerror or error}") from None
 
 
 def _clear(directory: epath.Path, keep: bool) -> None:

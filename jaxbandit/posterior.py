@@ -60,13 +60,12 @@ def update_each(
     weight: Float[Array, " B"],
     gamma: Float[Array, ""] | float = 1.0,
 ) -> Posterior:
-    """Update K posteriors by one batch; `model` is one-hot. One that never had an observation forgets nothing."""
+    """Update K posteriors by one batch; `model` is one-hot. All of them forget once."""
     weighted = model * weight[:, None]
     pulls = state.pulls + jnp.sum(weighted > 0, axis=0).astype(jnp.float32)
-    keep = jnp.where(pulls > 0, gamma, 1.0)
     return Posterior(
-        keep[:, None, None] * state.precision + einsum("bk,bi,bj->kij", weighted, features, features),
-        keep[:, None] * state.moment + einsum("bk,bi,b->ki", weighted, features, reward),
+        gamma * state.precision + einsum("bk,bi,bj->kij", weighted, features, features),
+        gamma * state.moment + einsum("bk,bi,b->ki", weighted, features, reward),
         pulls,
     )
 

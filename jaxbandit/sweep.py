@@ -65,9 +65,9 @@ def compile_lanes(
     advance = jax.jit(
         shard(advance_lane, in_specs=(seeds, seeds, everywhere, everywhere, everywhere)), donate_argnums=0
     )
-    begin_program = begin.lower(keys, *shared).compile()
     edges = np.zeros(num_rows + 1, np.int32)
-    advance_program = advance.lower(jax.eval_shape(begin, keys, *shared), keys, *shared, edges).compile()
+    lowered = begin.lower(keys, *shared), advance.lower(jax.eval_shape(begin, keys, *shared), keys, *shared, edges)
+    begin_program, advance_program = (program.compile() for program in lowered)  # all is traced, and so refused, first
     place = partial(jax.device_put, device=jax.NamedSharding(mesh, seeds))
     return Lanes(
         begin=lambda: begin_program(keys, *shared),

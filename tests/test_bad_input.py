@@ -70,7 +70,7 @@ def ratings(tmp_path) -> Path:
         ("--batch-size 1.5", ("batch_size is '1.5'", "a whole number")),
         ("--seeds 0", ("seeds is 0", ">= 1")),
         ("--seed -1", ("seed is -1", ">= 0")),
-        ("--seed 1e12", ("seed is 1000000000000", "<= 2.14748e+09")),
+        ("--seed 1e12", ("seed is 1000000000000", "<= 2147483647")),
         ("--training-loops 100000 --steps-per-loop 100000", ("training_loops x steps_per_loop", "at most 2147483647")),
         ("--checkpoint-every 0", ("checkpoint_every is 0", "a whole number > 0")),
         ("--env wheel --ratings ml-100k", ("ratings is 'ml-100k'", "wheel takes no ratings", "mf | mf-per-arm")),

@@ -1,6 +1,6 @@
 import json
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 from jaxbandit import experiment
 from jaxbandit.config import Config, checked, read_config
+from jaxbandit.errors import InputError
 from jaxbandit.experiment import ROWS, row_edges
 from tests.command_line import write_ratings
 
@@ -108,7 +109,7 @@ def test_ratings_of_ones_own_become_a_world(tmp_path) -> None:
     )
     summary = experiment.run(config, str(tmp_path / "run"))
     assert summary["world"]["factorizer"] == "als"
-    assert summary["world"]["rank_k"] == 2
+    assert summary["world"]["columns"] == 2 + 2  # and two of biases
     assert summary["final"]["regret"]["mean"] >= 0
 
 
@@ -117,3 +118,26 @@ def test_settings_are_completed_with_defaults_and_typed() -> None:
     assert config.agent_settings["alpha"] == 2.0
     assert config.agent_settings["features"] == "concat"
     assert checked(config) == config
+
+
+def test_what_tracing_refuses_is_refused_before_anything_is_compiled(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("jax.stages.Lowered.compile", lambda *args, **options: pytest.fail("compiled"))
+    config = Config(env="mf", batch_size=10_000, env_settings={"rank_k": 5, "factorizer": "residual_svd"})
+    with pytest.raises(InputError, match=r"batch_size is 10000; .* allowed: 1 to 943"):
+        experiment.run(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, monkeypatch) -> None:
+    out, build = tmp_path / "run", experiment.build
+
+    def overtaken(config: Config) -> experiment.World:
+        monkeypatch.setattr(experiment, "build", build)
+        experiment.run(replace(SMALL, seed=1), str(out))
+        return build(config)
+
+    monkeypatch.setattr(experiment, "build", overtaken)
+    with pytest.raises(InputError, match=r"belongs to another configuration \(seed"):
+        experiment.run(SMALL, str(out))
+    assert read_config(str(out / "config.json")).seed == 1
+    assert (out / "summary.json").exists()

@@ -32,7 +32,7 @@ RewardKind = Annotated[Reward, doc("what is paid; regret is always on its mean")
 RewardSd = Annotated[Traced, Ge(0), doc("noise of reward=gaussian")]
 Users = Annotated[Literal["uniform", "activity"], doc("how users are drawn; activity: by their number of ratings")]
 Standardize = Annotated[
-    bool | None, doc("divide observed columns by their root mean square, uncentred; auto: all factorizers but svd")
+    bool | None, doc("divide observed columns by their root mean square, uncentred; auto: all observed fits but svd")
 ]
 SideFeatures = Annotated[bool, doc("append age, gender, occupation and genres to what is observed")]
 
@@ -75,7 +75,7 @@ def mf_per_arm(
         raise InputError(
             f"num_actions is {num_actions}; {ratings.name} has {num_items} items: allowed: 2 to {num_items}"
         )
-    tables = build_tables(ratings, factorizer, rank_k, observation, _scale(standardize, factorizer), side_features)
+    tables = build_tables(ratings, factorizer, rank_k, observation, standardize, side_features)
     offered = num_items if arms == "all" else num_actions
     weights = np.cumsum(tables.activity / tables.activity.sum()) if users == "activity" else None
     popularity = np.log(np.maximum(tables.popularity, 0.5)) if arms == "popularity" else None
@@ -120,9 +120,7 @@ def mf(
     that with rank_k = num_actions the reward is the rating itself, 0 where there is none.
     Source: TF-Agents, MovieLensPyEnvironment.
     """
-    tables = build_tables(
-        ratings, factorizer, rank_k, observation, _scale(standardize, factorizer), side_features, num_actions
-    )
+    tables = build_tables(ratings, factorizer, rank_k, observation, standardize, side_features, num_actions)
     weights = np.log(np.maximum(tables.activity, 0.5)) if users == "activity" else None
     params = _params(ratings, tables, weights, None, reward, reward_sd)
     num_users = len(tables.user)
@@ -141,10 +139,6 @@ def mf(
     return Environment(
         Spec(num_actions, tables.user.shape[1], 0), _no_state, observe, _pay(reward), tables.facts
     ), params
-
-
-def _scale(standardize: bool | None, factorizer: str) -> bool:
-    return factorizer != "svd" if standardize is None else standardize
 
 
 def _params(

@@ -30,11 +30,13 @@ def build_tables(
     factorizer: str,
     rank_k: int,
     observation: str,
-    standardize: bool,
+    standardize: bool | None,
     side_features: bool,
     fixed_items: int | None = None,
 ) -> Tables:
     """Factorise and lay out the tables; `fixed_items` keeps the first items of the data alone.
+
+    `standardize` None stands for all observed fits but svd.
 
     Raises:
         InputError: more arms than items, a rank above the data's, side features that the data set does not have.
@@ -47,7 +49,9 @@ def build_tables(
     if fixed_items is not None and factorizer == "svd" and observation in ("same", "svd"):
         ratings = first_items(ratings, fixed_items)
     paid = factorize(ratings, factorizer, rank_k)
-    seen = paid if observation in ("same", factorizer) else factorize(ratings, observation, rank_k)
+    observed = factorizer if observation == "same" else observation
+    seen = paid if observed == factorizer else factorize(ratings, observed, rank_k)
+    standardize = observed != "svd" if standardize is None else standardize
     count = slice(None, fixed_items)
     user, item = (seen.user * np.sqrt(seen.scale), seen.item) if fixed_items else (seen.user, seen.item)
     user_rms, item_rms = (_rms(x) if standardize else np.ones(x.shape[1], x.dtype) for x in (user, item))
@@ -68,13 +72,13 @@ def build_tables(
         high=paid.high,
         activity=np.bincount(ratings.user, minlength=len(user)),
         popularity=np.bincount(ratings.item, minlength=ratings.num_items)[count],
-        facts=_facts(paid, factorizer, rank_k),
+        facts=_facts(paid, factorizer) | ({} if seen is paid else {"observation": _facts(seen, observed)}),
     )
 
 
-def _facts(factors: Factors, factorizer: str, rank_k: int) -> dict[str, Any]:
+def _facts(factors: Factors, factorizer: str) -> dict[str, Any]:
     """Say how well the fit predicts what it has not seen."""
-    facts: dict[str, Any] = {"factorizer": factorizer, "rank_k": rank_k}
+    facts: dict[str, Any] = {"factorizer": factorizer, "columns": len(factors.scale)}
     if factors.heldout_rmse is not None:
         facts |= {"heldout_rmse": factors.heldout_rmse, "heldout_split": f"random 10%, seed {SPLIT_SEED}"}
     if factors.truth_correlation is not None:

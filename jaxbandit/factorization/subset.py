@@ -15,14 +15,12 @@ def first_items(ratings: Ratings, num_items: int) -> Ratings:
     where nobody rated one of them.
     """
     if not 1 <= num_items <= ratings.num_items:
-        raise InputError(
-            f"num_actions = {num_items}: must be from 1 to {ratings.num_items}, the items of {ratings.name}"
-        )
+        raise InputError(f"num_actions is {num_items}; allowed: 1 to {ratings.num_items}, the items of {ratings.name}")
     kept = ratings.item < num_items
     users, user = np.unique(ratings.user[kept], return_inverse=True)
     if len(users) == 0:
         raise InputError(
-            f"num_actions = {num_items}: nobody in {ratings.name} rated one of the first {num_items} items"
+            f"num_actions is {num_items}; nobody in {ratings.name} rated one of the first {num_items} items"
         )
     features, item_features, world = ratings.user_features, ratings.item_features, ratings.truth
     if world is not None:

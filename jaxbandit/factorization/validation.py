@@ -9,6 +9,6 @@ def check_rank(ratings: Ratings, rank_k: int) -> None:
     limit = min(ratings.num_users, ratings.num_items)
     if not 1 <= rank_k <= limit:
         raise InputError(
-            f"rank_k = {rank_k}: must be from 1 to {limit}, the smaller of the {ratings.num_users} users and "
+            f"rank_k is {rank_k}; allowed: 1 to {limit}, the smaller of the {ratings.num_users} users and "
             f"{ratings.num_items} items of {ratings.name}"
         )

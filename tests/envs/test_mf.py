@@ -188,3 +188,21 @@ def test_more_arms_than_items_are_refused():
     for form in (mf, mf_per_arm):
         with pytest.raises(InputError, match="num_actions is 41; small has 40 items: allowed: 2 to 40"):
             form(small_ratings(), num_actions=41, rank_k=3)
+
+
+def test_a_misspecified_world_tells_how_good_both_fits_are():
+    environment, _ = mf_per_arm(small_ratings(), factorizer="truth", observation="residual_svd", **SIZES)
+    assert environment.facts["factorizer"] == "truth"
+    assert environment.facts["truth_correlation"] == pytest.approx(1, abs=1e-6)
+    seen = environment.facts["observation"]
+    assert seen["factorizer"] == "residual_svd"
+    assert seen["truth_correlation"] < 0.99
+
+
+@each_form
+@pytest.mark.parametrize(("factorizer", "observation"), [("residual_svd", "svd"), ("svd", "residual_svd")])
+def test_automatic_scaling_goes_by_the_fit_that_is_observed(form, factorizer, observation):
+    _, params = form(small_ratings(), factorizer=factorizer, observation=observation)
+    rms = np.sqrt(np.mean(f64(params.user) ** 2, axis=0))
+    # Scaled columns have a root mean square of 1 to float32 rounding; those of a plain SVD of 60 users are far from it.
+    assert np.allclose(rms, 1, atol=1e-5) == (observation != "svd")

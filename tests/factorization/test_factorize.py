@@ -89,7 +89,7 @@ def test_unknown_factoriser_is_refused_with_the_nearest_name(world):
 @fitted
 @pytest.mark.parametrize("rank_k", [0, -1, 46])
 def test_rank_outside_the_data_is_refused_with_the_limit_and_leaves_nothing(world, own_cache, name, rank_k):
-    with pytest.raises(InputError, match=rf"rank_k = {rank_k}: must be from 1 to 45, .* 60 users and 45 items"):
+    with pytest.raises(InputError, match=rf"rank_k is {rank_k}; allowed: 1 to 45, .* 60 users and 45 items"):
         factorize(world, name, rank_k)
     assert not own_cache.exists()
 
@@ -120,11 +120,11 @@ def test_first_items_keeps_users_with_a_rating_among_them_and_their_columns(worl
 
 @pytest.mark.parametrize("num_items", [0, 46])
 def test_first_items_refuses_more_items_than_the_data_have_or_none(world, num_items):
-    with pytest.raises(InputError, match=rf"num_actions = {num_items}: must be from 1 to 45"):
+    with pytest.raises(InputError, match=rf"num_actions is {num_items}; allowed: 1 to 45"):
         first_items(world, num_items)
 
 
 def test_first_items_refuses_items_that_nobody_rated(world, from_dense):
     ratings = from_dense(np.ones((3, 3)), np.array([[False, True, True]] * 3))
-    with pytest.raises(InputError, match=r"num_actions = 1: nobody in small rated"):
+    with pytest.raises(InputError, match=r"num_actions is 1; nobody in small rated"):
         first_items(ratings, 1)
