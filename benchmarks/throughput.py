@@ -35,7 +35,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int]] = {  # changes to the config, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ratings", default="synth-100k")
-    parser.add_argument("--out", type=Path, help="also append the lines to this file")
+    parser.add_argument("--out", type=Path, help="also write the lines to this file")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     lines = []

@@ -8,9 +8,19 @@ class InputError(ValueError):
     """Bad input. Its message is one line: the field, the value, what is allowed. The command line exits with 2."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like a mistyped one, or None where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+
+
+def refused_name(words: str, name: str, known: Iterable[str]) -> InputError:
+    """Build the error `WORDS 'NAME': did you mean 'NEAR'? allowed: ...`."""
+    known = sorted(known)
+    near = nearest(name, known)
+    hint = f"did you mean {near!r}? " if near else ""
+    return InputError(f"{words} {name!r}: {hint}allowed: {', '.join(known) or 'none'}")
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not registered, with the nearest names suggested."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"unknown {kind} {name!r}: {hint}allowed: {', '.join(known) or 'none'}")
+    return refused_name(f"unknown {kind}", name, known)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jaxbandit.config import LOWEST, REGISTRIES, Config, read_config
-from jaxbandit.errors import InputError, unknown
+from jaxbandit.errors import InputError, nearest, unknown
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
 from jaxbandit.output import config_file
 
@@ -104,10 +104,10 @@ def no_such_flag(flag: str, params: Sequence[click.Parameter]) -> InputError:
     known: dict[str, list[str]] = {}
     for param in params:
         known.setdefault(getattr(param, "title", "run"), []).append(param.opts[0])
-    words = unknown("flag", flag, [name for names in known.values() for name in names])
-    hint = str(words).partition("allowed: ")[0]
+    near = nearest(flag, sorted(name for names in known.values() for name in names))
+    hint = f"did you mean {near!r}? " if near else ""
     settings = (f"{title} has {' '.join(names)}" for title, names in known.items() if title != "run")
-    return InputError(f"{hint}allowed: those of `jaxbandit run --help`; {'; '.join(settings)}")
+    return InputError(f"unknown flag {flag!r}: {hint}allowed: those of `jaxbandit run --help`; {'; '.join(settings)}")
 
 
 def write_help(params: Sequence[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:

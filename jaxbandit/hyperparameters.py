@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 import annotated_types as at
 from jaxtyping import Array, Float
 
-from jaxbandit.errors import InputError, unknown
+from jaxbandit.errors import InputError, refused_name
 
 Traced: TypeAlias = float | Float[Array, ""]
 
@@ -65,8 +65,7 @@ def validate(kind: str, name: str, factory: Callable[..., Any], settings: Mappin
     known = hyperparameters(factory)
     for key in settings:
         if key not in known:
-            error = str(unknown("setting", key, known)).replace("unknown setting", f"{kind} {name} has no setting", 1)
-            raise InputError(error)
+            raise refused_name(f"{kind} {name} has no setting", key, known)
     return {key: parse(known[key], value) for key, value in settings.items()}
 
 

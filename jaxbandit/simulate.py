@@ -35,7 +35,7 @@ def one_round(
     """Observe B users, act with the parameters from before the batch, pay, learn once from the whole batch."""
     keys = jax.random.split(jax.random.fold_in(key, round), 4)
     context, means = environment.observe(keys[0], params, carry.environment, batch_size)
-    means = jax.lax.optimization_barrier(means)  # computed once, so that an expectation never exceeds the optimum
+    means = jax.lax.optimization_barrier(means)  # once, for reward and regret alike
     seen = context._replace(truth=means) if agent.privileged else context
     decision = agent.select(keys[1], carry.agent, seen)
     state, outcome = environment.respond(keys[2], params, carry.environment, context, means, decision.action)

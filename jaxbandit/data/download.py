@@ -25,7 +25,10 @@ ELSEWHERE = "a directory with room, chosen by env JAXBANDIT_CACHE"
 
 
 def cache_dir() -> Path:
-    """Return where downloads are kept: env JAXBANDIT_CACHE, or the platform's cache directory. It may not exist yet."""
+    """Return where all that can be made or had again is kept, which may not exist yet.
+
+    It is env JAXBANDIT_CACHE, or the platform's cache directory.
+    """
     return Path(os.environ.get("JAXBANDIT_CACHE") or platformdirs.user_cache_dir("jaxbandit"))
 
 

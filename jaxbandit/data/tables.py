@@ -1,14 +1,13 @@
 """Bytes of one table to a frame of user, item and rating. It finds the columns; `validation` judges what is in them."""
 
 import csv
-import difflib
 import io
 import re
 from typing import NamedTuple
 
 import polars as pl
 
-from jaxbandit.errors import InputError
+from jaxbandit.errors import InputError, nearest
 
 ROLES = ("user", "item", "rating")
 COMMON_NAMES = {
@@ -130,15 +129,15 @@ def _position(file: str, header: tuple[str, ...], role: str, name: str | None) -
     if name is not None:
         if name in header:
             return header.index(name)
-        near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = nearest(name, header)
+        hint = f"did you mean {near!r}? " if near else ""
         raise InputError(f"{file}: no column {name!r} (the {role} column): {hint}allowed: {allowed}")
     plain = [re.sub(r"[^a-z0-9]", "", column.lower()) for column in header]
     for common in COMMON_NAMES[role]:
         if common in plain:
             return plain.index(common)
-    near = difflib.get_close_matches(role, header, n=1, cutoff=0.5)
-    hint = f" (perhaps {near[0]!r})" if near else ""
+    near = nearest(role, header)
+    hint = f" (perhaps {near!r})" if near else ""
     raise InputError(f"{file}: no {role} column is recognised; name it{hint}: allowed: {allowed}")
 
 

@@ -16,7 +16,7 @@ from jaxbandit.data import Ratings
 from jaxbandit.envs import sampling
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.envs.rewards import Reward, RewardParams, draw_reward, mean_reward, reward_params
-from jaxbandit.envs.tables import Tables, build_tables
+from jaxbandit.envs.tables import Tables, build_tables, check_num_actions
 from jaxbandit.errors import InputError
 from jaxbandit.features import pair_products
 from jaxbandit.hyperparameters import Traced
@@ -71,10 +71,8 @@ def mf_per_arm(
     Source: TF-Agents, MovieLensPerArmPyEnvironment.
     """
     num_items = ratings.num_items
-    if arms != "all" and num_actions > num_items:
-        raise InputError(
-            f"num_actions is {num_actions}; {ratings.name} has {num_items} items: allowed: 2 to {num_items}"
-        )
+    if arms != "all":
+        check_num_actions(ratings, num_actions)
     tables = build_tables(ratings, factorizer, rank_k, observation, standardize, side_features)
     offered = num_items if arms == "all" else num_actions
     weights = np.cumsum(tables.activity / tables.activity.sum()) if users == "activity" else None
@@ -84,7 +82,7 @@ def mf_per_arm(
     def observe(key: Key[Array, ""], params: Params, state: Any, batch_size: int) -> tuple[Context, Array]:
         user_key, arm_key = jax.random.split(key)
         if params.users is None:
-            user_id = sampling.distinct(user_key, params.user.shape[0], batch_size, 1)[:, 0]
+            user_id = sampling.uniform(user_key, params.user.shape[0], batch_size)
         else:
             user_id = sampling.weighted(user_key, params.users, batch_size)
         if arms == "all":

@@ -7,6 +7,11 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 TILE = 256  # users of a tile, whose swaps stay in the fastest cache
 
 
+def uniform(key: Key[Array, ""], population: int, batch: int) -> Int[Array, " batch"]:
+    """Draw indices with replacement; probabilities are within population / 2^32 (relative) of uniform."""
+    return multiply_high(jax.random.bits(key, (batch,), jnp.uint32), jnp.uint32(population)).astype(jnp.int32)
+
+
 def distinct(key: Key[Array, ""], population: int, batch: int, count: int) -> Int[Array, "batch count"]:
     """Draw `count` distinct of `population` items for each user: uniform over ordered subsets.
 

@@ -41,11 +41,8 @@ def build_tables(
     Raises:
         InputError: more arms than items, a rank above the data's, side features that the data set does not have.
     """
-    if fixed_items is not None and fixed_items > ratings.num_items:
-        raise InputError(
-            f"num_actions is {fixed_items}; {ratings.name} has {ratings.num_items} items: "
-            f"allowed: 2 to {ratings.num_items}"
-        )
+    if fixed_items is not None:
+        check_num_actions(ratings, fixed_items)
     if fixed_items is not None and factorizer == "svd" and observation in ("same", "svd"):
         ratings = first_items(ratings, fixed_items)
     paid = factorize(ratings, factorizer, rank_k)
@@ -74,6 +71,15 @@ def build_tables(
         popularity=np.bincount(ratings.item, minlength=ratings.num_items)[count],
         facts=_facts(paid, factorizer) | ({} if seen is paid else {"observation": _facts(seen, observed)}),
     )
+
+
+def check_num_actions(ratings: Ratings, num_actions: int) -> None:
+    """Raise InputError for more arms than items."""
+    if num_actions > ratings.num_items:
+        raise InputError(
+            f"num_actions is {num_actions}; {ratings.name} has {ratings.num_items} items: "
+            f"allowed: 2 to {ratings.num_items}"
+        )
 
 
 def _facts(factors: Factors, factorizer: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
+from jaxbandit.data.download import cache_dir
 from jaxbandit.data.ratings import Ratings
 from jaxbandit.factorization.factors import Factors
 
@@ -20,7 +20,7 @@ NUMBERS = ("mean", "low", "high", "heldout_rmse", "truth_correlation")  # None i
 
 def directory() -> Path:
     """Return where factors are kept: `factors` in $JAXBANDIT_CACHE, or in the platform's cache directory."""
-    return Path(os.environ.get("JAXBANDIT_CACHE") or platformdirs.user_cache_dir("jaxbandit")) / "factors"
+    return cache_dir() / "factors"
 
 
 def key(ratings: Ratings, **settings: object) -> str:

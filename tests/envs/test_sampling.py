@@ -87,3 +87,10 @@ def test_weighted_distinct_follows_plackett_luce():
     outcomes = list(permutations(range(4), 2))
     chance = [weights[i] / 10 * weights[j] / (10 - weights[i]) for i, j in outcomes]
     assert_counts(counts_of_rows(np.asarray(rows), outcomes), np.array(chance))
+
+
+def test_draws_with_replacement_are_uniform_and_those_of_distinct_for_one_item():
+    key = jax.random.key(11)
+    drawn = sampling.uniform(key, 7, 7_000)
+    assert_counts(np.bincount(drawn, minlength=7), np.full(7, 1 / 7))
+    np.testing.assert_array_equal(drawn, sampling.distinct(key, 7, 7_000, 1)[:, 0])
