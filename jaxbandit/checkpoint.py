@@ -44,12 +44,10 @@ class Checkpoints:
         Raises:
             InputError: the directory cannot be written (no space, no permission).
         """
-        import orbax.checkpoint as ocp
-
         path, arrays = self._path(rounds), jax.tree.map(np.asarray, state)
         try:
             _check_space(path.parent, sum(array.nbytes for array in jax.tree.leaves(arrays)))
-            with ocp.PyTreeCheckpointer() as checkpointer:
+            with _checkpointer() as checkpointer:
                 checkpointer.save(path, arrays, force=True)
             write_bytes(_digest_file(path), _digest(path))
             for old in self.rounds()[:-KEEP]:
@@ -64,14 +62,12 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint is damaged or of another program.
         """
-        import orbax.checkpoint as ocp
-
         path = self._path(rounds)
         if not path.exists() or _digest(path) != _digest_file(path).read_bytes():
             raise InputError(f"checkpoint {path} is damaged or incomplete; delete {path}* to go on from an older one")
         template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
         try:
-            with ocp.PyTreeCheckpointer() as checkpointer:
+            with _checkpointer() as checkpointer:
                 state = checkpointer.restore(path, item=template)
         except (OSError, ValueError, KeyError, TypeError):
             raise self.foreign(rounds) from None
@@ -94,6 +90,18 @@ class Checkpoints:
 
     def _path(self, rounds: int) -> epath.Path:
         return self.directory.resolve() / f"{rounds:012d}"
+
+
+def _checkpointer() -> Any:
+    """Make orbax's writer for this process alone: of several the first one saves what all have given it."""
+    import orbax.checkpoint as ocp
+
+    alone = {jax.process_index()}
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes=alone if jax.process_count() > 1 else None
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _check_space(directory: epath.Path, needed: int) -> None:

@@ -64,12 +64,18 @@ def cli() -> None:
 class RunCommand(click.Command):
     """A command whose flags depend on the agent and the environment that its arguments name."""
 
+    def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
+        """Make the flags."""
+        from jaxbandit import flags
+
+        return flags.run_options(args, base)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Make the flags that the arguments call for, then parse."""
         from jaxbandit import flags
 
         ctx.obj = flags.base_config(args)
-        self.params = flags.run_options(args, ctx.obj)
+        self.params = self.flags_of(args, ctx.obj)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -82,23 +88,113 @@ class RunCommand(click.Command):
         flags.write_help(self.get_params(ctx), ctx, formatter)
 
 
+class SweepCommand(RunCommand):
+    """The same, with the flags that say what is swept."""
+
+    def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
+        """Make the flags."""
+        from jaxbandit import flags
+
+        return flags.sweep_options(args, base)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let --grid and --sample take several values, then parse."""
+        from jaxbandit import flags
+
+        return super().parse_args(ctx, flags.spread(args))
+
+
 @cli.command(cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
 @click.pass_context
-def run(ctx: click.Context, out: str | None, resume: bool, checkpoint_every: int | None, **given: Any) -> None:
+def run(
+    ctx: click.Context,
+    out: str | None,
+    resume: bool,
+    checkpoint_every: int | None,
+    profile: bool,
+    distributed: bool,
+    **given: Any,
+) -> None:
     """Simulate an agent against thousands of users: learning curves, a table, a picture.
 
     Below are the settings of the chosen --env and --agent; others have others.
     """
-    from jaxbandit import config, experiment, reporting
+    from jaxbandit import config, experiment, processes, reporting
+
+    _prepare(out, resume, distributed)
+    chosen = config.changed(ctx.obj, _given(given))
+    out = out or _new_directory(f"{chosen.agent}-{chosen.env}")
+    summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every, profile=profile)
+    if processes.is_first():
+        reporting.print_table(summary, agent=chosen.agent, directory=out)
+
+
+@cli.command(cls=SweepCommand, short_help="Simulate many configurations: a ranked table, a picture, the best one.")
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    out: str | None,
+    resume: bool,
+    checkpoint_every: int | None,
+    profile: bool,
+    distributed: bool,
+    max_lanes: int | None,
+    halving: int | None,
+    grid: tuple[str, ...],
+    sample: tuple[str, ...],
+    agent: str | None,
+    **given: Any,
+) -> None:
+    """Simulate many configurations on the same users: a ranked table, a picture, the best one's flags.
+
+    --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
+    """
+    from jaxbandit import flags, plan, processes, search
+
+    _prepare(out, resume, distributed)
+    asked = _given({**given, "agent": agent, "grid": grid or None, "sample": sample or None, "halving": halving})
+    if out is not None and resume and not asked:
+        chosen = flags.kept_plan(out)
+    else:
+        extras = {name: asked.pop(name) for name in ("num_configs", "sampler", "metric") if name in asked}
+        axes: dict[str, Any] = {flag: flags.axes(flag, values) for flag, values in (("grid", grid), ("sample", sample))}
+        entries = {name: value for name, value in asked.items() if name not in ("agent", "grid", "sample", "halving")}
+        agents = (agent or ctx.obj.agent).split(",")
+        chosen = plan.make_plan(ctx.obj, entries, agents, **axes, **extras, eta=halving)
+    out = out or _new_directory(f"sweep-{chosen.base.agent}-{chosen.base.env}")
+    limits: dict[str, Any] = {"checkpoint_every": checkpoint_every, "max_lanes": max_lanes, "profile": profile}
+    summary = search.run(chosen, out, resume=resume, **limits)
+    if processes.is_first():
+        search.show(chosen, summary, out)
+
+
+@cli.command(short_help="Put finished runs and sweeps beside each other.")
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.option("--out", default="comparison", show_default=True, metavar="DIR", help="where table and picture go")
+def compare(directories: tuple[str, ...], out: str) -> None:
+    """Put finished runs, and the best configurations of finished sweeps, beside each other: a table and a picture."""
+    from jaxbandit import comparison
+
+    comparison.compare(directories, out)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and name != "config"}
+
+
+def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
+    """Join the other processes, and have compiled programs kept."""
+    from jaxbandit import processes
 
     if resume and out is None:
         raise InputError("resume: --out is missing; allowed: the --out of an interrupted run")
+    if distributed:
+        processes.join()
     _keep_programs()
-    values = {name: value for name, value in given.items() if value is not None and name != "config"}
-    chosen = config.changed(ctx.obj, values)
-    out = out or f"runs/{chosen.agent}-{chosen.env}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every)
-    reporting.print_table(summary, agent=chosen.agent, directory=out)
+
+
+def _new_directory(name: str) -> str:
+    return f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
 def _keep_programs() -> None:

@@ -112,26 +112,61 @@ def difference(one: Config, other: Config) -> str:
     return f"{names[0]} {flat[0].get(names[0])} and {flat[1].get(names[0])}" if names else ""
 
 
+def flag_values(config: Config) -> dict[str, Any]:
+    """All entries of a checked config under the names of their flags: {"agent": "linucb", "batch-size": 128, ...}."""
+    entries = {f.name: getattr(config, f.name) for f in fields(Config) if f.default is not MISSING}
+    kept = {name: value for name, value in entries.items() if name not in RATINGS or takes_ratings(config.env)}
+    settings = {**kept, **config.env_settings, **config.agent_settings}
+    return {name.replace("_", "-"): plain(value) for name, value in settings.items() if value is not None}
+
+
+def plain(value: Any) -> Any:
+    """Write a tuple of whole numbers as 64x32; other values are themselves."""
+    return "x".join(map(str, value)) if isinstance(value, tuple | list) else value
+
+
 def read_config(path: str) -> Config:
-    """Read a config.json.
+    """Read a config: the config.json of a run, or names of flags with their values as in a sweep's best.json.
 
     Raises:
         InputError: the file is missing, is no JSON object, or has an unknown or a wrong entry.
     """
+    return checked(read_entries(read_object(path)))
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """Read a JSON object; InputError if it is none."""
     try:
         content = json.loads(epath.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"config {path!r} cannot be read: {error}; allowed: a config.json of a run") from None
     if not isinstance(content, dict):
         raise InputError(f"config {path!r} is no JSON object; allowed: a config.json of a run")
-    return checked(Config(**{name: _typed(name, value) for name, value in content.items()}))
+    return content
+
+
+def read_entries(content: Mapping[str, Any]) -> Config:
+    """Make a config of its entries; those that are no fields are settings of its environment or agent.
+
+    Raises:
+        InputError: an unknown or a wrong entry.
+    """
+    entries = {name.replace("-", "_"): value for name, value in content.items()}
+    names = {f.name for f in fields(Config)}
+    config = Config(**{name: _typed(name, value) for name, value in entries.items() if name in names})
+    rest = {name: value for name, value in entries.items() if name not in names}
+    for kind, registry in REGISTRIES.items():
+        chosen, settings = getattr(config, kind), getattr(config, f"{kind}_settings")  # a dict of this config alone
+        known = hyperparameters(registry[chosen]) if chosen in registry else {}
+        settings |= {name: rest.pop(name) for name in known if name in rest}
+    for name in rest:
+        raise unknown("entry of the config", name, names)
+    return config
 
 
 def _typed(name: str, value: Any) -> Any:
     """Return the value of an entry of a config.json, of the type that Config has for it."""
     default = {f.name: () if f.default is MISSING else f.default for f in fields(Config)}
-    if name not in default:
-        raise unknown("entry of the config", name, default)
     if name in LOWEST:
         return _whole(name, value)
     if default[name] == () and not isinstance(value, dict):

@@ -1,6 +1,5 @@
 """Config -> objects -> lanes -> files. The only place where names become objects and where the root key is made."""
 
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,108 +9,110 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from rich.console import Console
 
-from jaxbandit import output, reporting, sweep
+from jaxbandit import execution, output, processes, reporting, sweep
 from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, checked, read_config, takes_ratings
 from jaxbandit.data import load
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
+from jaxbandit.execution import Work
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.interruption import Interrupted, stop_requests
-from jaxbandit.metrics import Curves, RoundMetrics
+from jaxbandit.metrics import Curves
 from jaxbandit.types import Agent, Environment
 
-__all__ = ["Config", "Interrupted", "World", "build", "checked", "read_config", "row_edges", "run"]
-
-ROWS = 100  # rows of the learning curves that are evenly spaced; as many again are packed into the beginning
-ROWS_PER_CALL = 2  # rows that one call of the program computes: progress is shown, and signals are met, between calls
+__all__ = ["Config", "Interrupted", "World", "build", "checked", "read_config", "run"]
 
 
 class World(NamedTuple):
-    """The objects that a config names."""
+    """The objects that a config names, or several that differ in traced settings alone."""
 
     environment: Environment
     params: Any
     factory: Callable[..., Agent]  # (**traced hyperparameters) -> Agent
-    grid: dict[str, jax.Array]  # traced hyperparameters, [1] each
+    grid: dict[str, jax.Array]  # traced hyperparameters, [H] each
 
 
-class Progress(NamedTuple):
-    """How far the lanes are."""
-
-    carry: Any
-    sums: np.ndarray  # float64 [metric, W, S]; rows that are not done yet are zero
-    done: int  # rows
-
-
-def build(config: Config) -> World:
-    """Make the environment and the agent's factory of a checked config.
+def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> World:
+    """Make the environment, unless it is `made` already, and the agents' factory of checked configs.
 
     Raises:
         InputError: the ratings cannot be read, or settings do not go together.
     """
-    columns = {name: getattr(config, name) for name in ("user_column", "item_column", "rating_column")}
-    arguments = [load(config.ratings, **columns)] if takes_ratings(config.env) else []
-    environment, params = ENVIRONMENTS[config.env](*arguments, **config.env_settings)
+    config = configs[0]
+    environment, params = made or make_environment(config)
     traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
     static = {name: value for name, value in config.agent_settings.items() if name not in traced}
-    grid = {name: jnp.full(1, config.agent_settings[name], jnp.float32) for name in sorted(traced)}
+    grid = {name: jnp.array([c.agent_settings[name] for c in configs], jnp.float32) for name in sorted(traced)}
     factory = partial(AGENTS[config.agent], environment.spec, **static)
     factory(**{name: values[0] for name, values in grid.items()})
     return World(environment, params, factory, grid)
 
 
-def run(config: Config, out: str, *, resume: bool = False, checkpoint_every: int | None = None) -> dict[str, Any]:
+def make_environment(config: Config) -> tuple[Environment, Any]:
+    """Read the ratings, where the environment takes some, and make it with its arrays."""
+    columns = {name: getattr(config, name) for name in ("user_column", "item_column", "rating_column")}
+    arguments = [load(config.ratings, **columns)] if takes_ratings(config.env) else []
+    return ENVIRONMENTS[config.env](*arguments, **config.env_settings)
+
+
+def run(
+    config: Config, out: str, *, resume: bool = False, checkpoint_every: int | None = None, profile: bool = False
+) -> dict[str, Any]:
     """Simulate, show progress, and leave the results in directory `out`; return the content of summary.json.
 
-    `checkpoint_every` counts training loops (default: a fifth of them).
+    `checkpoint_every` counts training loops; by default every chunk is saved, if that takes less than a tenth of the
+    time. `profile` leaves a trace of the first chunks beside the TensorBoard events.
 
     Raises:
         InputError: bad input; an existing result is untouched.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     config = checked(config)
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise InputError(f"checkpoint_every is {checkpoint_every}; allowed: a whole number > 0")
+    every = loops_between(checkpoint_every, config)
     directory = epath.Path(out)
-    finished = output.look(config, directory, resume)
+    finished = look(config, directory, resume)
     if finished is not None:
         return finished
-    with reporting.phase(f"building {config.env}"):
+    with phase(f"building {config.env}"):
         world = build(config)
-    every = (checkpoint_every or -(-config.training_loops // 5)) * config.steps_per_loop
-    with output.claimed(config, directory, resume) as checkpoints:
+    with output.claimed(config, directory, resume):
         started = time.perf_counter()
-        with reporting.phase(f"compiling {config.agent}"):
-            lanes = _compile(config, world)
+        with phase(f"compiling {config.agent}"):
+            work = prepare(config, world)
         compile_seconds = time.perf_counter() - started
-        start = _begin(config, lanes, checkpoints if resume else None)
-        curves, seconds = _advance(config, lanes, start, checkpoints, every, directory)
-        first = int(row_edges(config.rounds)[start.done])
+        sums, seconds, first = _simulate(config, work, directory, resume, every, profile)
+        curves = execution.curves(work, sums, 0)
         summary = reporting.summarize(curves, compile_seconds=compile_seconds, run_seconds=seconds, resumed_round=first)
-        summary["world"] = dict(world.environment.facts)
-        summary["device"] = {"kind": jax.devices()[0].device_kind, "count": jax.device_count(), "jax": jax.__version__}
-        _write(config, directory, curves, summary)
+        summary |= {"world": dict(world.environment.facts), "device": device()}
+        processes.by_first(lambda: _write(config, directory, curves, summary))
     return summary
 
 
-def row_edges(rounds: int) -> np.ndarray:
-    """Rounds at which rows of the learning curves end, from 0: every one at first, then at growing, then at even steps.
+def look(config: Any, directory: epath.Path, resume: bool) -> dict[str, Any] | None:
+    """Return the summary of finished work that is to be resumed, in all processes or in none."""
+    finished = processes.by_first(lambda: output.look(config, directory, resume))
+    (done,) = processes.any_of(finished is not None)
+    return (finished or {}) if done else None
 
-    The final tenth of the rounds begins at one of them.
+
+def loops_between(checkpoint_every: int | None, config: Config) -> int | None:
+    """Rounds between checkpoints, of loops between them."""
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise InputError(f"checkpoint_every is {checkpoint_every}; allowed: a whole number > 0")
+    return None if checkpoint_every is None else checkpoint_every * config.steps_per_loop
+
+
+def prepare(config: Config, world: World, *, columns: int | None = None, max_lanes: int | None = None) -> Work:
+    """Compile the program of all lanes of a world and lay them out.
+
+    Raises:
+        InputError: the world refuses, or one lane alone does not fit the memory.
     """
-    if rounds <= 2 * ROWS:
-        return np.append(np.arange(rounds), rounds)
-    even = np.arange(ROWS + 1, dtype=np.int64) * rounds // ROWS
-    growing = np.geomspace(1, rounds, ROWS)
-    early = growing[np.diff(growing, prepend=0) < rounds / ROWS].astype(np.int64)
-    return np.unique(np.concatenate([[0], early, even[even > early[-1] + rounds // ROWS // 2]]))
-
-
-def _compile(config: Config, world: World) -> sweep.Lanes:
-    return sweep.compile_lanes(
+    program, tiles = sweep.compile_tiles(
         jax.random.key(config.seed),
         world.environment,
         world.params,
@@ -119,75 +120,60 @@ def _compile(config: Config, world: World) -> sweep.Lanes:
         world.grid,
         batch_size=config.batch_size,
         num_seeds=config.seeds,
-        num_rows=ROWS_PER_CALL,
+        num_rows=execution.ROWS_PER_CALL,
+        columns=columns,
+        max_lanes=max_lanes,
     )
+    members = np.arange(sweep.size(world.grid))
+    edges = execution.row_edges(config.rounds)
+    return Work(program, tiles, members, config.seeds, config.batch_size, edges)
 
 
-def _begin(config: Config, lanes: sweep.Lanes, checkpoints: Checkpoints | None) -> Progress:
-    """Start all lanes, or take them up at the last checkpoint."""
-    edges = row_edges(config.rounds)
-    fresh = Progress(lanes.begin(), np.zeros((len(RoundMetrics._fields), len(edges) - 1, config.seeds)), 0)
-    if checkpoints is None or not checkpoints.rounds():
-        return fresh
-    rounds = checkpoints.rounds()[-1]
-    if rounds not in edges:
-        raise checkpoints.foreign(rounds)
-    carry, sums = checkpoints.restore(rounds, (fresh.carry, fresh.sums))
-    return Progress(carry, sums, int(np.searchsorted(edges, rounds)))
+def phase(words: str) -> Any:
+    """Say that something goes on; of several processes the first one does."""
+    return reporting.phase(words, console=console())
 
 
-def _advance(
-    config: Config, lanes: sweep.Lanes, start: Progress, checkpoints: Checkpoints, every: int, directory: epath.Path
-) -> tuple[Curves, float]:
-    """Run the rounds that are left in chunks, with progress, events and checkpoints: curves, seconds."""
-    edges, scale, seconds = row_edges(config.rounds), config.batch_size * config.seeds, 0.0
-    state, last = start, len(edges) - 1
-    saved = int(edges[start.done])
-    bar = reporting.progress(config.rounds * scale, done=saved * scale)
-    with bar as progress, reporting.EventLog(directory / "tensorboard") as events, stop_requests() as stop:
-        while state.done < last:
-            started = time.perf_counter()
-            state = _call(lanes, state, edges)
-            seconds += time.perf_counter() - started
-            now = int(edges[state.done])
-            curves = _curves(config, state)
-            progress.update(now * scale, float(curves.means().regret[-1].mean()))
-            events.append(curves)
-            if stop.is_set() or state.done == last or now // every > saved // every:
-                checkpoints.save(now, (state.carry, state.sums))
-                saved = now
-            if state.done < last:
-                _meet(stop, now, config, directory)
-    return _curves(config, state), seconds
+def console() -> Console:
+    """Where progress is shown: stderr of the first process."""
+    return Console(stderr=True, quiet=not processes.is_first())
 
 
-def _call(lanes: sweep.Lanes, state: Progress, edges: np.ndarray) -> Progress:
-    """Compute the next rows; spans beyond the last one are empty."""
-    span = edges[np.minimum(np.arange(state.done, state.done + ROWS_PER_CALL + 1), len(edges) - 1)]
-    carry, metrics = lanes.advance(state.carry, span)
-    rows = _to_host(metrics, lanes.num_seeds)[:, : len(edges) - 1 - state.done]
-    sums = state.sums.copy()
-    done = state.done + rows.shape[1]
-    sums[:, state.done : done] = rows
-    return Progress(carry, sums, done)
+def device() -> dict[str, Any]:
+    """Name the devices for the summary."""
+    return {"kind": jax.devices()[0].device_kind, "count": jax.device_count(), "jax": jax.__version__}
 
 
-def _meet(stop: threading.Event, now: int, config: Config, directory: epath.Path) -> None:
-    if stop.is_set():
+def _simulate(
+    config: Config, work: Work, directory: epath.Path, resume: bool, every: int | None, profile: bool
+) -> tuple[np.ndarray, float, int]:
+    """Run the rounds that are left, with progress and events: sums, seconds, the round of each lane it began with."""
+    checkpoints = Checkpoints(directory / output.CHECKPOINTS)
+    state = execution.start(work, checkpoints if resume else None)
+    share = work.interactions // (work.rounds * len(work.tiles))  # users served in a round, on average
+    first = execution.number(work, state)
+    bar = reporting.progress(work.interactions, done=first * share, console=console())
+    traces = execution.tracing(str(directory / "tensorboard") if profile else None)
+    events = reporting.EventLog(directory / "tensorboard")
+    with bar as progress, events, stop_requests() as stop, traces as trace:
+
+        def watch(state: execution.State) -> None:
+            rows = state.done or None
+            curves = execution.curves(work, state.sums, 0, rows)
+            tile = work.tiles[state.tile - (rows is None)]
+            latest = curves.means().regret[-1, tile.seed[tile.config[:, 0] >= 0]]
+            progress.update(execution.number(work, state) * share, float(latest.mean()))
+            if processes.is_first() and (len(work.tiles) == 1 or execution.is_finished(work, state)):
+                events.append(curves)
+
+        state, seconds = execution.advance(work, state, checkpoints, every=every, watch=watch, stop=stop, trace=trace)
+    if not execution.is_finished(work, state):
+        now = execution.number(work, state)
         raise Interrupted(
-            f"interrupted after {now:,} of {config.rounds:,} rounds; "
+            f"interrupted after {now:,} of {config.rounds * len(work.tiles):,} rounds; "
             f"go on with: jaxbandit run --resume --out {directory}"
         )
-
-
-def _curves(config: Config, state: Progress) -> Curves:
-    edges = row_edges(config.rounds)[: state.done + 1]
-    return Curves(config.batch_size, edges, RoundMetrics(*state.sums[:, : state.done]))
-
-
-def _to_host(metrics: RoundMetrics, seeds: int) -> np.ndarray:
-    """Metrics [S, H = 1, W] of the device, padded seeds dropped, as one float64 array [metric, W, S]."""
-    return np.stack([np.asarray(field, np.float64)[:seeds, 0].T for field in metrics])
+    return state.sums, seconds, first // len(work.tiles)
 
 
 def _write(config: Config, directory: epath.Path, curves: Curves, summary: dict[str, Any]) -> None:

@@ -1,15 +1,18 @@
-"""Flags of `jaxbandit run`: those of a Config, and those read off the factories that it names. They start no run."""
+"""Flags of `run` and `sweep`: those of a Config, and those read off the factories that it names. They start no run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import click
+from annotated_types import Ge
 
-from jaxbandit.config import LOWEST, REGISTRIES, Config, read_config
+from jaxbandit.config import LOWEST, REGISTRIES, Config, checked, read_config, read_entries, read_object
 from jaxbandit.errors import InputError, nearest, unknown
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
 from jaxbandit.output import config_file
+from jaxbandit.plan import SAMPLERS, Plan, read_plan
+from jaxbandit.reporting import METRICS
 
 HELP = {
     "env": "environment; see `jaxbandit list envs`",
@@ -56,13 +59,30 @@ def base_config(args: Sequence[str]) -> Config:
         InputError: there is none that can be read.
     """
     path, out = value_of(args, "--config"), value_of(args, "--out")
-    if path is None and out is not None and "--resume" in args:
-        path = config_file(out)
-    return read_config(path) if path is not None else Config()
+    if path is not None:
+        return read_config(path)
+    path = config_file(out) if out is not None and "--resume" in args else None
+    if path is None:
+        return Config()
+    content = read_object(path)
+    return read_plan(content).base if "base" in content else checked(read_entries(content))
+
+
+def kept_plan(out: str) -> Plan:
+    """Read the plan of the sweep in a directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = config_file(out)
+    content = read_object(path) if path is not None else {}
+    if "base" not in content:
+        raise InputError(f"resume: {out!r} holds no sweep; allowed: the --out of an interrupted sweep")
+    return read_plan(content)
 
 
 def run_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
-    """Make all flags of `jaxbandit run` for the agent and the environment that the arguments name.
+    """Make all flags of `jaxbandit run` for the agents and the environment that the arguments name.
 
     Raises:
         InputError: one of these is not registered.
@@ -75,18 +95,65 @@ def run_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
         if f.name in HELP
     ]
     options += [
-        click.Option(["--config"], metavar="FILE", help="repeat a run: its config.json; other flags win"),
-        Flag(
-            "run", "", Whole("checkpoint_every"), "checkpoint_every", "loops between checkpoints; a fifth of all", None
-        ),
+        click.Option(["--config"], metavar="FILE", help="repeat a run: its config.json, or a sweep's best.json"),
+        Flag("run", "", Whole("checkpoint_every"), "checkpoint_every", "loops between checkpoints; each chunk", None),
         click.Option(["--out"], metavar="DIR", help="output directory, gs:// too  [default: runs/AGENT-ENV-TIME]"),
-        click.Option(["--resume"], is_flag=True, help="go on with the interrupted run in --out"),
+        click.Option(["--resume"], is_flag=True, help="go on with what was interrupted in --out"),
+        click.Option(["--profile"], is_flag=True, help="trace the first chunks with the JAX profiler"),
+        click.Option(["--distributed"], is_flag=True, help="one of several processes; see the README"),
     ]
     for kind in REGISTRIES:
-        name = value_of(args, f"--{kind}", getattr(base, kind))
-        current = getattr(base, f"{kind}_settings") if name == getattr(base, kind) else {}
-        options += _setting_options(kind, str(name), current)
+        names = str(value_of(args, f"--{kind}", getattr(base, kind))).split(",")
+        for name in names:
+            current = getattr(base, f"{kind}_settings") if name == getattr(base, kind) else {}
+            known = {option.name for option in options}
+            options += [option for option in _setting_options(kind, name, current) if option.name not in known]
     return options
+
+
+def sweep_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
+    """Make all flags of `jaxbandit sweep`: those of `run`, and what is swept."""
+    title = "sweep"
+    return [
+        *run_options(args, base),
+        Repeated(title, "grid", "NAME=a,b,c …", "all values, of each with those of the others; static settings too"),
+        Repeated(title, "sample", "NAME=RANGE …", "draw: log:1e-4:1e-1, linear:0:1, int:1:8 or a,b,c"),
+        Flag(title, "", Whole("num_configs"), "num_configs", "draws of --sample, for each agent and grid point", None),
+        Flag(title, "", Choice("sampler", SAMPLERS), "sampler", "how they are drawn", SAMPLERS[0]),
+        Flag(title, "", Choice("metric", tuple(METRICS)), "metric", "what configurations are ranked by", "regret"),
+        Flag(title, "", Eta(), "halving", "go on with the best 1/eta for eta times the rounds, and again", None),
+        Flag(title, "", Whole("max_lanes"), "max_lanes", "lanes at a time; as many as fit the memory", None),
+    ]
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """Let --grid and --sample take several values: `--grid a=1 b=2` is `--grid a=1 --grid b=2`."""
+    found: list[str] = []
+    flag = None
+    for arg in args:
+        if arg.startswith("-"):
+            flag = arg if arg in ("--grid", "--sample") else None
+        elif flag is not None and found[-1] != flag and "=" in arg:
+            found.append(flag)
+        found.append(arg)
+    return found
+
+
+def axes(flag: str, values: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUES.
+
+    Raises:
+        InputError: there is no =, nothing after it, or a name twice.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, _, text = value.partition("=")
+        if not name or not text:
+            raise InputError(f"{flag} is {value!r}; allowed: NAME=VALUES, as alpha=0.1,1,10")
+        if name.replace("_", "-") in found:
+            raise InputError(f"{flag} has {name} twice; allowed: once")
+        found[name.replace("_", "-")] = text
+    return found
 
 
 def _setting_options(kind: str, name: str, current: Mapping[str, Any]) -> list[click.Parameter]:
@@ -120,6 +187,32 @@ def write_help(params: Sequence[click.Parameter], ctx: click.Context, formatter:
     for title, records in groups.items():
         with formatter.section(title):
             formatter.write_dl(records)
+
+
+class Repeated(click.Option):
+    """A flag that may be given several times, and the heading of the help under which it stands."""
+
+    def __init__(self, title: str, name: str, shape: str, words: str) -> None:
+        super().__init__([f"--{name}"], multiple=True, metavar=shape, help=words)
+        self.title = title
+
+
+class Choice(SettingType):
+    """One of a few words."""
+
+    def __init__(self, name: str, choices: tuple[str, ...]) -> None:
+        super().__init__(Hyperparameter(name, "choice", choices[0], choices, (), ""))
+
+
+class Eta(click.ParamType):
+    """The factor of successive halving, as eta=3 or 3."""
+
+    name = "eta=n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number."""
+        setting = Hyperparameter("halving", "int", None, (), (Ge(2),), "")
+        return parse(setting, str(value).removeprefix("eta="))
 
 
 class Whole(SettingType):

@@ -43,7 +43,7 @@ class Hyperparameter(NamedTuple):
             "float": "a number",
             "int": "a whole number",
             "bool": "true | false",
-            "ints": "whole numbers > 0, as 64,32",
+            "ints": "whole numbers > 0, as 64,32 or 64x32",
         }
         return " ".join([noun[self.kind], " and ".join(_words(bound) for bound in self.bounds)]).strip()
 
@@ -120,7 +120,7 @@ def _truth(value: Any) -> bool:
 
 
 def _wholes(value: Any) -> tuple[int, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = value.split("," if "," in value else "x") if isinstance(value, str) else value
     sizes = tuple(_whole(part) for part in parts if part != "")
     if any(size < 1 for size in sizes):
         raise ValueError

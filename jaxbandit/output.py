@@ -8,13 +8,17 @@ from typing import Any
 
 from etils import epath
 
-from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.config import Config, difference, read_config
+from jaxbandit import config as configs
+from jaxbandit import plan, processes
+from jaxbandit.config import Config
 from jaxbandit.errors import InputError
+from jaxbandit.plan import Plan
 from jaxbandit.reporting import write_json
 
+CHECKPOINTS = "checkpoints"
 
-def look(config: Config, directory: epath.Path, resume: bool) -> dict[str, Any] | None:
+
+def look(config: Config | Plan, directory: epath.Path, resume: bool) -> dict[str, Any] | None:
     """Return the summary of a finished run that is to be resumed, or None to go to work.
 
     Raises:
@@ -29,7 +33,7 @@ def look(config: Config, directory: epath.Path, resume: bool) -> dict[str, Any] 
         return None
     if not (directory / "config.json").exists():
         raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
-    differs = difference(read_config(str(directory / "config.json")), config)
+    differs = _difference(str(directory / "config.json"), config)
     if differs:
         raise InputError(f"out is {name!r}, which belongs to another configuration ({differs}); allowed: another one")
     if not resume:
@@ -38,26 +42,48 @@ def look(config: Config, directory: epath.Path, resume: bool) -> dict[str, Any] 
 
 
 @contextmanager
-def claimed(config: Config, directory: epath.Path, resume: bool) -> Iterator[Checkpoints]:
-    """Write config.json, which says whose directory it is; yield the place of its checkpoints.
+def claimed(config: Config | Plan, directory: epath.Path, resume: bool) -> Iterator[None]:
+    """Write config.json, which says whose directory it is, and keep it that way within the block.
 
-    If the block fails before the first of them, all is removed again: nothing there could be resumed.
+    If the block fails before the first checkpoint, all is removed again: nothing there could be resumed.
 
     Raises:
         InputError: the directory cannot be written, or another process has taken it since it was looked at.
     """
-    look(config, directory, resume)
     existed = directory.exists()
-    checkpoints = Checkpoints(directory / "checkpoints")
+    processes.by_first(lambda: _claim(config, directory, resume, existed))
+    try:
+        yield
+    except BaseException:
+        if processes.is_first() and not _can_resume(directory / CHECKPOINTS):
+            _clear(directory, keep=existed)
+        raise
+
+
+def _claim(config: Config | Plan, directory: epath.Path, resume: bool, existed: bool) -> None:
+    look(config, directory, resume)
     if not existed:
         _make(directory)
     try:
         write_json(directory / "config.json", asdict(config))
-        yield checkpoints
     except BaseException:
-        if not checkpoints.rounds():
-            _clear(directory, keep=existed)
+        _clear(directory, keep=existed)
         raise
+
+
+def _difference(path: str, config: Config | Plan) -> str:
+    """Say how the config of a directory differs from this one; empty where it does not."""
+    content = configs.read_object(path)
+    if ("base" in content) != isinstance(config, Plan):
+        return "a sweep and a single run"
+    if isinstance(config, Plan):
+        return plan.difference(plan.read_plan(content), config)
+    return configs.difference(configs.checked(configs.read_entries(content)), config)
+
+
+def _can_resume(checkpoints: epath.Path) -> bool:
+    """Whether a checkpoint is complete, or a part of a sweep is done."""
+    return any(path for pattern in ("*.sha256", "*/*.sha256", "*.npy") for path in checkpoints.glob(pattern))
 
 
 def _make(directory: epath.Path) -> None:
@@ -72,7 +98,7 @@ def _make(directory: epath.Path) -> None:
 
 def _clear(directory: epath.Path, keep: bool) -> None:
     with suppress(OSError):
-        for part in ("tensorboard", "checkpoints"):
+        for part in ("tensorboard", CHECKPOINTS):
             if (directory / part).exists():
                 (directory / part).rmtree()
         (directory / "config.json").unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def refused(tmp_path, monkeypatch):
 
     def refuse(*args: object, words: tuple[str, ...], compiled: bool = False) -> Result:
         if not compiled:
-            monkeypatch.setattr("jaxbandit.sweep.compile_lanes", no_program)
+            monkeypatch.setattr("jaxbandit.sweep.compile_program", no_program)
         out = tmp_path / "runs" / "bad"
         result = call("run", "--seeds", "2", "--out", out, *args)
         assert_refused(result, *words)
@@ -237,7 +237,7 @@ def test_a_checkpoint_of_other_rows_is_refused(finished, tmp_path, monkeypatch) 
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     (run / "summary.json").unlink()
-    monkeypatch.setattr("jaxbandit.experiment.ROWS", 10)
+    monkeypatch.setattr("jaxbandit.execution.ROWS", 10)
     assert_refused(call("run", "--resume", "--out", run), "checkpoint", "belongs to another program")
 
 

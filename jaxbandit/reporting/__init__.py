@@ -1,29 +1,45 @@
-"""What a person sees of a run: summary, files, pictures, TensorBoard and console. Simulates nothing.
+"""What a person sees of a run or a sweep: summary, files, pictures, TensorBoard and console. Simulates nothing.
 
-matplotlib and tensorboardX are slow to import, so only the functions that need them do, and when they are called.
+matplotlib, tensorboardX and scipy are slow to import, so only the functions that need them do so, when called.
 """
 
 from jaxbandit.reporting.console import print_error, print_list, print_table
-from jaxbandit.reporting.files import write_bytes, write_json, write_metrics_csv, writing
+from jaxbandit.reporting.files import read_metrics_csv, write_bytes, write_json, write_metrics_csv, writing
+from jaxbandit.reporting.leaderboard import print_leaderboard
 from jaxbandit.reporting.live import Progress, phase, progress
-from jaxbandit.reporting.named_series import series
+from jaxbandit.reporting.named_series import Series, series, series_of
+from jaxbandit.reporting.numbers import format_estimate, format_setting, name_settings
 from jaxbandit.reporting.plots import plot_curves
-from jaxbandit.reporting.summary import summarize
+from jaxbandit.reporting.results import METRICS, tabulate, write_results
+from jaxbandit.reporting.summary import final_lanes, summarize
+from jaxbandit.reporting.sweep_plot import plot_sweep
 from jaxbandit.reporting.tensorboard import EventLog
 
 __all__ = [
     "EventLog",
+    "METRICS",
     "Progress",
+    "Series",
+    "final_lanes",
+    "format_estimate",
+    "format_setting",
+    "name_settings",
     "phase",
     "plot_curves",
+    "plot_sweep",
     "print_error",
+    "print_leaderboard",
     "print_list",
     "print_table",
     "progress",
+    "read_metrics_csv",
     "series",
+    "series_of",
     "summarize",
+    "tabulate",
     "write_bytes",
     "write_json",
     "write_metrics_csv",
+    "write_results",
     "writing",
 ]

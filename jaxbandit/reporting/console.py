@@ -1,6 +1,6 @@
 """What the command line prints when work is done: the final table, lists, and the one line of an error. No progress."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxbandit.reporting.live import print_plain
-from jaxbandit.reporting.numbers import format_duration, format_estimate
+from jaxbandit.reporting.numbers import UNKNOWN, format_duration, format_estimate
 
-UNKNOWN = "–"
+SHARES = {"suboptimal_arms"}  # shown in percent
 
 
 def print_table(summary: Mapping[str, Any], *, agent: str, directory: str, console: Console | None = None) -> None:
@@ -31,7 +31,7 @@ def print_table(summary: Mapping[str, Any], *, agent: str, directory: str, conso
     print_plain(
         console, "cumulative regret: over the whole run; the others: per interaction, in its final tenth", "dim"
     )
-    print_plain(console, _speed(summary))
+    print_plain(console, speed(summary))
     print_plain(console, f"results in {directory}")
 
 
@@ -49,6 +49,24 @@ def print_list(
     for cells in rows:
         table.add_row(*(Text(cell) for cell in cells))
     _print_columns(console, table)
+
+
+def print_rows(
+    console: Console, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Callable[[Mapping[str, Any]], str]]
+) -> None:
+    """Print a table of numbers: `columns` says the text of a row's cell below each heading. A row of rank 1 is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if index else "left", overflow="fold", vertical="bottom")
+    for row in rows:
+        table.add_row(*(Text(cell(row)) for cell in columns.values()), style="bold" if row.get("rank") == 1 else "")
+    _print_columns(console, table)
+
+
+def estimate_cell(name: str, row: Mapping[str, Any]) -> str:
+    """Write NAME ± NAME_stderr of a row; a share in percent."""
+    scale, unit = (100.0, " %") if name in SHARES else (1.0, "")
+    return format_estimate({"mean": row[name], "stderr": row[f"{name}_stderr"]}, scale=scale, unit=unit)
 
 
 def print_error(message: str, *, console: Console | None = None) -> None:
@@ -78,11 +96,12 @@ def _rows(summary: Mapping[str, Any], agent: str) -> list[tuple[str, ...]]:
     ]
 
 
-def _speed(summary: Mapping[str, Any]) -> str:
+def speed(summary: Mapping[str, Any]) -> str:
+    """Say in one line how much was simulated, and how fast."""
     seconds, rate = summary["seconds"], summary["interactions_per_second"]
-    speed = f", {rate:,.0f} interactions/s" if rate else ""
+    per_second = f", {rate:,.0f} interactions/s" if rate else ""
     return (
-        f"{summary['interactions']:,} interactions in {format_duration(seconds['run'])}{speed}, "
+        f"{summary['interactions']:,} interactions in {format_duration(seconds['run'])}{per_second}, "
         f"after {seconds['compile']:.1f} s of compilation"
     )
 

@@ -1,6 +1,7 @@
-"""Atomic writers of a run's files, on local disks and on gs://. Knows nothing of which files a run has."""
+"""Atomic writers of files on local disks and gs://, and the reader of metrics.csv. Knows not which files a run has."""
 
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -12,8 +13,8 @@ import polars as pl
 from etils import epath
 
 from jaxbandit.errors import InputError
-from jaxbandit.metrics import Curves, mean_stderr
-from jaxbandit.reporting.named_series import series
+from jaxbandit.metrics import Curves
+from jaxbandit.reporting.named_series import SERIES, Series, series_of
 
 
 @contextlib.contextmanager
@@ -68,8 +69,28 @@ def write_metrics_csv(path: epath.PathLike, curves: Curves) -> None:
     Raises:
         InputError: the path cannot be written.
     """
-    columns: dict[str, np.ndarray] = {"interactions": curves.interactions, "round": curves.edges[1:]}
-    for name, values in series(curves).items():
-        columns[f"{name}_mean"], columns[f"{name}_stderr"] = mean_stderr(values)
+    run = series_of(curves)
+    columns: dict[str, np.ndarray] = {"interactions": run.interactions, "round": run.rounds}
+    for name in run.means:
+        columns[f"{name}_mean"], columns[f"{name}_stderr"] = run.means[name], run.stderrs[name]
     frame = pl.DataFrame(columns).with_columns(pl.col("^.*_stderr$").fill_nan(None))
     write_bytes(path, frame.write_csv().encode())
+
+
+def read_metrics_csv(path: epath.PathLike, *, seeds: int | None = None) -> Series:
+    """Read what `write_metrics_csv` wrote; the number of seeds is not in the file but in summary.json beside it.
+
+    Raises:
+        InputError: the file cannot be read, or is no metrics.csv.
+    """
+    try:
+        frame = pl.read_csv(io.BytesIO(epath.Path(path).read_bytes()), infer_schema=False)
+        whole, real = pl.col("interactions", "round"), pl.exclude("interactions", "round")
+        frame = frame.select(whole.cast(pl.Int64), real.cast(pl.Float64))
+        values = {name: frame[name].to_numpy() for name in frame.columns}  # what is empty becomes nan
+        means = {name: values[f"{name}_mean"] for name in SERIES}
+        stderrs = {name: values[f"{name}_stderr"] for name in SERIES}
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{os.fspath(path)!r} cannot be read: {reason}; allowed: metrics.csv of a run") from None
+    return Series(values["interactions"], values["round"], means, stderrs, seeds)

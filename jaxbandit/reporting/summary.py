@@ -25,34 +25,47 @@ def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, res
         "interactions": rounds * curves.batch_size * lanes,
         "interactions_per_seed": rounds * curves.batch_size,
         "seeds": lanes,
-        **_estimates(series(curves), series(_final_tenth(curves))),
+        "final": {name: estimate(values) for name, values in final_lanes(curves).items()},
+        "baselines": {name: estimate(values) for name, values in _baseline_lanes(curves).items()},
         "seconds": {"compile": compile_seconds, "run": run_seconds},
         "interactions_per_second": _rate((rounds - resumed_round) * curves.batch_size * lanes, run_seconds),
     }
 
 
-def _estimates(all_rows: dict[str, np.ndarray], tenth: dict[str, np.ndarray]) -> dict[str, Any]:
-    last = {name: values[-1] for name, values in all_rows.items()}
-    final = {name: values[-1] for name, values in tenth.items()}
+def final_lanes(curves: Curves) -> dict[str, Float[np.ndarray, " L"]]:
+    """Compute the final numbers of every lane, as `summarize` explains them.
+
+    Raises:
+        ValueError: no row begins where the final tenth of the rounds does.
+    """
+    last, final = _ends(curves)
     with np.errstate(invalid="ignore", divide="ignore"):  # all arms equally good: nothing to normalise by
         normalized = 100 * last["cumulative_regret"] / last["uniform_cumulative_regret"]
     return {
-        "final": {
-            "average_return": estimate(final["average_return"]),
-            "average_return_so_far": estimate(last["average_return_so_far"]),
-            "regret": estimate(final["regret"]),
-            "realized_regret": estimate(final["optimal"] - final["average_return"]),
-            "cumulative_regret": estimate(last["cumulative_regret"]),
-            "normalized_regret": estimate(normalized),
-            "suboptimal_arms": estimate(final["suboptimal_arms"]),
-        },
-        "baselines": {
-            "uniform": estimate(final["uniform"]),
-            "optimal": estimate(final["optimal"]),
-            "uniform_regret": estimate(final["uniform_regret"]),
-            "uniform_cumulative_regret": estimate(last["uniform_cumulative_regret"]),
-        },
+        "average_return": final["average_return"],
+        "average_return_so_far": last["average_return_so_far"],
+        "regret": final["regret"],
+        "realized_regret": final["optimal"] - final["average_return"],
+        "cumulative_regret": last["cumulative_regret"],
+        "normalized_regret": normalized,
+        "suboptimal_arms": final["suboptimal_arms"],
     }
+
+
+def _baseline_lanes(curves: Curves) -> dict[str, Float[np.ndarray, " L"]]:
+    last, final = _ends(curves)
+    return {
+        "uniform": final["uniform"],
+        "optimal": final["optimal"],
+        "uniform_regret": final["uniform_regret"],
+        "uniform_cumulative_regret": last["uniform_cumulative_regret"],
+    }
+
+
+def _ends(curves: Curves) -> tuple[dict[str, Float[np.ndarray, " L"]], dict[str, Float[np.ndarray, " L"]]]:
+    """Every series at the end of the run, and in its final tenth."""
+    ends = [{name: values[-1] for name, values in series(part).items()} for part in (curves, _final_tenth(curves))]
+    return ends[0], ends[1]
 
 
 def estimate(lanes: Float[np.ndarray, " L"]) -> dict[str, float | None]:

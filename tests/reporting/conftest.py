@@ -32,3 +32,17 @@ def make_curves() -> Callable[..., Curves]:
 @pytest.fixture
 def curves(make_curves) -> Curves:
     return make_curves()
+
+
+@pytest.fixture
+def level() -> Callable[..., Curves]:
+    """Ten rounds of batch 2 in which every lane keeps the regret it is given, under an optimum of 4; uniform pays 2."""
+
+    def make(*regrets: float, rounds: int = 10) -> Curves:
+        edges = np.arange(rounds + 1)
+        regret = np.tile(np.array(regrets, float), (rounds, 1))
+        four = np.full_like(regret, 4.0)
+        arms = (regret > 0).astype(float)
+        return Curves(2, edges, RoundMetrics(four - regret, regret, arms, four / 2, four))
+
+    return make

@@ -3,13 +3,14 @@ import os
 import secrets
 
 import fsspec
+import numpy as np
 import polars as pl
 import pytest
 from etils.epath import backend
 from fsspec.implementations.dirfs import DirFileSystem
 
 from jaxbandit.errors import InputError
-from jaxbandit.reporting import write_bytes, write_json, write_metrics_csv
+from jaxbandit.reporting import read_metrics_csv, series_of, write_bytes, write_json, write_metrics_csv
 
 
 def names(folder):
@@ -110,3 +111,24 @@ def test_the_csv_of_one_seed_has_empty_errors(tmp_path, make_curves):
     assert len(errors) == 9
     assert frame.select(errors).null_count().sum_horizontal().item() == 9 * 3
     assert frame.drop(errors).null_count().sum_horizontal().item() == 0
+
+
+def test_the_curves_read_back_are_those_that_were_written(tmp_path, make_curves):
+    for lanes in (1, 2):
+        run = series_of(make_curves(lanes=lanes))
+        write_metrics_csv(tmp_path / "metrics.csv", make_curves(lanes=lanes))
+        back = read_metrics_csv(tmp_path / "metrics.csv", seeds=lanes)
+        assert (back.seeds, back.rounds.tolist(), back.interactions.tolist()) == (lanes, [6, 9, 10], [12, 18, 20])
+        for name in run.means:
+            np.testing.assert_array_equal(back.means[name], run.means[name])
+            np.testing.assert_array_equal(back.stderrs[name], run.stderrs[name])
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "a,b\n1,2\n", "interactions,round\n1,1\n", "interactions,round,regret_mean\n1,x,2\n"]
+)
+def test_a_file_that_is_no_metrics_csv_is_bad_input_of_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(InputError, match=r"\A'.*metrics.csv' cannot be read: [^\n]+; allowed: metrics.csv of a run\Z"):
+        read_metrics_csv(tmp_path / "metrics.csv")

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import image
 
 from jaxbandit.errors import InputError
-from jaxbandit.reporting import plot_curves
+from jaxbandit.reporting import plot_curves, read_metrics_csv, write_metrics_csv
 from jaxbandit.reporting.plots import draw
 
 
@@ -71,13 +71,29 @@ def test_a_diverged_run_is_drawn_as_far_as_it_goes(tmp_path, curves):
     assert image.imread(tmp_path / "curves.png").size > 0
 
 
+def test_a_run_is_drawn_again_from_its_file_as_it_was(tmp_path, curves, make_curves):
+    for label, run in (("two", curves), ("one", make_curves(lanes=1))):
+        write_metrics_csv(tmp_path / "metrics.csv", run)
+        plot_curves(tmp_path / "first.png", run, title="", name=label)
+        again = read_metrics_csv(tmp_path / "metrics.csv", seeds=run.sums.regret.shape[1])
+        plot_curves(tmp_path / "again.png", {label: again}, title="")
+        assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+
+
+def test_runs_and_files_whose_seeds_nobody_counted_are_drawn_beside_each_other(tmp_path, curves):
+    write_metrics_csv(tmp_path / "metrics.csv", curves)
+    figure = draw({"run": curves, "file": read_metrics_csv(tmp_path / "metrics.csv")}, "title")
+    assert len(lines_of(figure.axes[0])) == 2 + 2
+    assert figure.texts[1].get_text() == "mean over seeds, band: ± one standard error"
+
+
 def test_a_picture_that_cannot_be_written_is_bad_input(tmp_path, curves):
     with pytest.raises(InputError, match="cannot write"):
         plot_curves(tmp_path, curves, title="")
 
 
-def test_importing_reporting_loads_neither_matplotlib_nor_tensorboard():
-    code = "import sys, jaxbandit.reporting; print(sorted({'matplotlib', 'tensorboardX'} & set(sys.modules)))"
+def test_importing_reporting_loads_nothing_slow():
+    code = "import sys, jaxbandit.reporting; print(sorted({'matplotlib', 'scipy', 'tensorboardX'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,0 +1,92 @@
+"""What the processes of a distributed run agree on. With one process every function returns what it was given.
+
+All of them are collectives: every process must call them, in the same order. They run between calls of the compiled
+program, never inside its loop.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from jaxbandit.errors import InputError
+
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+Result = TypeVar("Result")
+
+
+def join() -> None:
+    """Connect this process with the others, before anything touches a device.
+
+    Where they are is read from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else, by JAX itself,
+    from what a TPU slice, Slurm or Open MPI says.
+
+    Raises:
+        InputError: there is nothing that says it.
+    """
+    address, count, index = (os.environ.get(name) for name in VARIABLES)
+    try:
+        if address is None:
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(
+                address, int(count or ""), int(index or ""), cluster_detection_method="deactivate"
+            )
+    except ValueError:
+        raise InputError(
+            "distributed is set, but nothing says where the other processes are; "
+            f"allowed: {' '.join(VARIABLES)} in the environment, or a TPU slice, Slurm or Open MPI job"
+        ) from None
+
+
+def is_first() -> bool:
+    """Whether this process writes the files and speaks to the person."""
+    return jax.process_index() == 0
+
+
+def gather(tree: Any) -> Any:
+    """Copy arrays that are spread over the devices of all processes to the host of each, whole."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def any_of(*flags: bool) -> tuple[bool, ...]:
+    """Which flags are set in any process."""
+    if jax.process_count() == 1:
+        return flags
+    from jax.experimental import multihost_utils
+
+    return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
+
+
+def from_first(make: Callable[[], Result], like: Callable[[], Result]) -> Result:
+    """Hand to all processes what the first one makes: arrays of the shapes and types of `like`."""
+    if jax.process_count() == 1:
+        return make()
+    from jax.experimental import multihost_utils
+
+    made = by_first(make)
+    return multihost_utils.broadcast_one_to_all(made if is_first() else like())
+
+
+def by_first(work: Callable[[], Result]) -> Result | None:
+    """Let the first process do it; the others get None. What it refuses ends all of them.
+
+    Raises:
+        InputError: that of `work`, in the first process; in the others one that says so.
+    """
+    result, error = None, None
+    if is_first():
+        try:
+            result = work()
+        except InputError as refused:
+            error = refused
+    (failed,) = any_of(error is not None)
+    if failed:
+        raise error or InputError("the first process was refused; it says why")
+    return result
