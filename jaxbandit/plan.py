@@ -19,6 +19,7 @@ from jaxbandit.config import LOWEST, Config, changed, checked, plain, read_entri
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError, refused_name
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
+from jaxbandit.reporting import METRICS
 
 SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop")
 SAMPLERS = ("sobol", "random")
@@ -45,6 +46,8 @@ class Plan:
             raise InputError(f"the sweep has {len(self.configurations)} configurations; allowed: 1 to {MOST:,}")
         if self.eta is not None and self.eta < 2:
             raise InputError(f"halving: eta is {self.eta}; allowed: a whole number >= 2")
+        if self.metric not in METRICS:
+            raise refused_name("unknown metric", self.metric, METRICS)
         return [checked(changed(self.base, _entries(self.base, change))) for change in self.configurations]
 
     @property
@@ -64,8 +67,10 @@ def read_plan(content: Mapping[str, Any]) -> Plan:
         InputError: it has an unknown or a wrong entry.
     """
     try:
-        base = checked(read_entries(content["base"]))
-        return Plan(base, tuple(content["configurations"]), content["metric"], content["eta"])
+        base, changes, eta = checked(read_entries(content["base"])), tuple(content["configurations"]), content["eta"]
+        if not isinstance(eta, int | None) or not all(isinstance(change, dict) for change in changes):
+            raise TypeError
+        return Plan(base, changes, str(content["metric"]), eta)
     except (KeyError, TypeError, AttributeError):
         raise InputError("config is not that of a sweep; allowed: the config.json of one") from None
 
@@ -104,10 +109,11 @@ def make_plan(
     names = {name.replace("-", "_") for name in (*grid, *sample)}
     if twice := next((n for n in given if n.rpartition("__")[2] in names), None):
         raise InputError(f"{_dashed(twice.rpartition('__')[2])} is given a value and swept; allowed: one of them")
-    changes = expand(
-        agents, str(given.get("env", base.env)), grid=grid, sample=sample, num_configs=num_configs, sampler=sampler,
-        seed=int(given.get("seed", base.seed)),
-    )  # fmt: skip
+    first = hyperparameters(AGENTS[agents[0]])
+    fitting = {name: v for name, v in given.items() if not name.startswith("agent__") or name[7:] in first}
+    base = checked(changed(base, {**fitting, "agent": agents[0]}))
+    draws: dict[str, Any] = {"num_configs": num_configs, "sampler": sampler, "seed": base.seed}
+    changes = expand(agents, base.env, grid=grid, sample=sample, **draws)
     if len(changes) == 1:
         raise InputError("there is one configuration; allowed: --grid, --sample or several agents with more, or `run`")
     if eta is not None and eta >= len(changes):
@@ -115,9 +121,7 @@ def make_plan(
     for change in changes:
         known = hyperparameters(AGENTS[change["agent"]])
         change |= {_dashed(name): plain(value) for name, value in settings.items() if name in known}
-    first = hyperparameters(AGENTS[agents[0]])
-    fitting = {name: v for name, v in given.items() if not name.startswith("agent__") or name[7:] in first}
-    return Plan(checked(changed(base, {**fitting, "agent": agents[0]})), tuple(changes), metric, eta)
+    return Plan(base, tuple(changes), metric, eta)
 
 
 def groups(configs: Sequence[Config]) -> list[list[int]]:
@@ -201,7 +205,7 @@ def _values(setting: Hyperparameter, text: str) -> list[Any]:
     return list(dict.fromkeys(plain(parse(setting, part)) for part in parts))
 
 
-def _range(setting: Hyperparameter, text: str) -> list[Any] | tuple[str, float, float]:
+def _range(setting: Hyperparameter, text: str) -> list[Any] | tuple[str, float | int, float | int]:
     """Read what a sample draws from: a list of values, or scale, low, high."""
     scale, *ends = text.split(":")
     if scale not in ("log", "linear", "int"):
@@ -232,14 +236,14 @@ def _draw(ranges: Mapping[str, Any], count: int, sampler: str, seed: int) -> lis
     return [dict(zip(ranges, (f(u) for f, u in zip(stretch, p, strict=True)), strict=True)) for p in points.tolist()]
 
 
-def _stretch(place: list[Any] | tuple[str, float, float], u: float) -> Any:
+def _stretch(place: list[Any] | tuple[str, float | int, float | int], u: float) -> Any:
     if isinstance(place, list):
         return place[int(u * len(place))]
     scale, low, high = place
     if scale == "int":
         return int(low + math.floor(u * (high - low + 1)))
     value = low * (high / low) ** u if scale == "log" else low + u * (high - low)
-    return float(f"{value:.{DIGITS}g}")
+    return min(max(float(f"{value:.{DIGITS}g}"), low), high)  # rounding may lead out of a narrow range
 
 
 def _dashed(name: str) -> str:
