@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
+from jaxbandit import words
 from jaxbandit.types import Context
 
 Ties = Literal["random", "first"]
@@ -25,7 +26,7 @@ def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "rando
     if ties == "first":
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
     arm = jnp.arange(scores.shape[1], dtype=jnp.uint32)[None]
-    priority = _mix(jax.random.bits(key, (scores.shape[0], 1), jnp.uint32) + arm * jnp.uint32(0x9E3779B9))
+    priority = _mix(words.bits(key, (scores.shape[0], 1)) + arm * jnp.uint32(0x9E3779B9))
     index = jnp.broadcast_to(arm.astype(jnp.int32), scores.shape)
 
     def better(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
