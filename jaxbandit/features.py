@@ -91,7 +91,7 @@ def linear(features: Features, add_bias: bool, context: Context, theta: Float[Ar
     user, dim_u = context.user, context.user.shape[1]
     if features == "concat":
         cut = dim_u + add_bias
-        slope, constant = theta[:, cut:], jnp.sum(with_bias(user, add_bias) * theta[:, :cut], axis=-1)
+        slope, constant = theta[:, cut:], _dot_users(with_bias(user, add_bias), theta[:, :cut])
     elif features == "hadamard":
         slope = user * theta[:, :dim_u]
         constant = jnp.broadcast_to(theta[:, dim_u] if add_bias else 0.0, user.shape[:1])
@@ -116,6 +116,10 @@ def predict(
     else:
         variance = posterior.predict(solution, joint(features, add_bias, context.user[:, None], offered(context)))[1]
     return linear(features, add_bias, context, solution.mean[None]), variance
+
+
+def _dot_users(user: Float[Array, "B d"], slope: Float[Array, "#B d"]) -> Float[Array, " B"]:
+    return einsum("bd,d->b", user, slope[0]) if slope.shape[0] == 1 else einsum("bd,bd->b", user, slope)
 
 
 def _dot_arms(context: Context, slope: Float[Array, "#B Da"]) -> Float[Array, "#B K"]:
@@ -143,7 +147,7 @@ def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Fl
     user = with_bias(context.user, add_bias)
     cut = user.shape[1]
     white = einsum("bd,ed->be", user, solution.whitener[:, :cut])
-    per_user = jnp.sum(white * white, axis=-1)
+    per_user = einsum("be,e->b", white * white, jnp.ones(white.shape[1]))  # XLA's fused sum on a CPU is slower
     lower = solution.whitener[cut:]
     cross = _dot_arms(context, einsum("bd,ed->be", user, 2 * einsum("ia,iu->au", lower[:, cut:], lower[:, :cut])))
     return jnp.maximum(per_user[:, None] + cross + _quadratic(context, lower[:, cut:]), 0)
