@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from jaxbandit.agents import AGENTS
 from jaxbandit.config import LOWEST, Config, changed, checked, plain, read_entries
@@ -146,8 +146,9 @@ def expand(
 ) -> list[dict[str, Any]]:
     """Make the changes of all configurations: for each agent, grid point and draw one.
 
-    `grid` maps names to `1,2,5`; `sample` maps them to `log:1e-4:1e-1`, `linear:0:1`, `int:1:8` or `a,b,c`. An entry
-    that only some of the agents have is left out for the others.
+    `grid` maps names to `1,2,5`, or to `log:0.01:100:64` with the number of values at the end; `sample` maps them to
+    `log:1e-4:1e-1`, `linear:0:1`, `int:1:8` or `a,b,c`. An entry that only some of the agents have is left out for the
+    others.
 
     Raises:
         InputError: none of the agents and not the environment has the setting, a value or a range is not allowed.
@@ -196,7 +197,15 @@ def _sweepable(agent: str, env: str) -> dict[str, Hyperparameter]:
 
 
 def _values(setting: Hyperparameter, text: str) -> list[Any]:
-    """Read the values of a grid; a tuple of whole numbers is written 64x32 there."""
+    """Read the values of a grid: a,b,c or COUNT of them from LOW to HIGH; a tuple of whole numbers is 64x32 there."""
+    if text.startswith(("log:", "linear:")):
+        if text.count(":") != 3:
+            raise InputError(f"{setting.name} is {text!r}; allowed: {text.partition(':')[0]}:LOW:HIGH:COUNT")
+        ends, _, count = text.rpartition(":")
+        scale, low, high = _range(setting, ends)
+        steps = parse(setting._replace(name=f"COUNT of {setting.name}", kind="int", bounds=(Ge(2), Le(MOST))), count)
+        space = np.geomspace if scale == "log" else np.linspace
+        return [_rounded(value) for value in space(low, high, steps)]
     parts = (None if part == "auto" and setting.default is None else part for part in text.split(","))
     return list(dict.fromkeys(plain(parse(setting, part)) for part in parts))
 
@@ -239,6 +248,10 @@ def _stretch(place: list[Any] | tuple[str, float, float], u: float) -> Any:
     if scale == "int":
         return int(low + math.floor(u * (high - low + 1)))
     value = low * (high / low) ** u if scale == "log" else low + u * (high - low)
+    return _rounded(value)
+
+
+def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
