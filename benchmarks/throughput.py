@@ -1,155 +1,171 @@
-"""Interactions per second of whole simulations (environment, agent, metrics) beside a NumPy loop in the same process.
+"""Whole simulations (environment, agent, metrics): interactions per second, compile time, time to start, memory.
 
-One JSON line for each case: median and spread of repeated runs, compile seconds apart, device and versions.
+One JSON line for each case; a NumPy loop runs in turns with ours in the same process. About four minutes on two cores.
 Run: python benchmarks/throughput.py [--ratings ml-100k] [--out benchmarks/results/throughput.jsonl]
 """
 
 import argparse
 import json
 import os
-import platform
+import re
 import resource
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+import numpy_linucb
+from measuring import Report, lanes_runner, rates, timed
 
-from jaxbandit import sweep
+from jaxbandit.agents import AGENTS
+from jaxbandit.data import load
 from jaxbandit.experiment import Config, World, build, checked
+from jaxbandit.hyperparameters import hyperparameters
 
 REFERENCE = {"env_settings": {"factorizer": "svd"}, "agent_settings": {"alpha": 10.0, "tikhonov_weight": 0.001}}
-CASES: dict[str, tuple[dict[str, Any], int, int]] = {  # changes to the config, configurations, rounds
-    "linucb, batch 128": ({}, 1, 2000),
-    "linucb, batch 4096": ({"batch_size": 4096}, 1, 100),
-    "linucb, 64 x 16 lanes, batch 128": ({"seeds": 16}, 64, 20),
-    "lints, batch 128": ({"agent": "lints"}, 1, 1000),
-    "neural-epsilon-greedy, batch 128": ({"agent": "neural-epsilon-greedy", "agent_settings": {}}, 1, 300),
+NEURAL = {"agent": "neural-epsilon-greedy", "agent_settings": {}}
+WIDE = {
+    "env": "linear-per-arm",
+    "env_settings": {"user_dim": 200, "arm_dim": 50, "num_actions": 10},
+    "agent_settings": {},
 }
+# name: changes to the reference's config, batch size, configurations, seeds, rounds of a repeat, repeats
+CASES: dict[str, tuple[dict[str, Any], int, int, int, int, int]] = {
+    "reference": ({}, 128, 1, 1, 3000, 7),
+    "batch 4096": ({}, 4096, 1, 1, 200, 7),
+    "sweep": ({}, 128, 64, 16, 20, 7),
+    "neural": (NEURAL, 128, 1, 1, 1000, 5),
+    "lints": ({"agent": "lints"}, 128, 1, 1, 2000, 5),
+    "wide": (WIDE, 1000, 1, 1, 1000, 3),
+}
+NUMPY_ROUNDS = {"reference": 300, "batch 4096": 10}  # cases with a NumPy loop beside them
+FEATURES = ("concat", "hadamard", "outer")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ratings", default="synth-100k")
+    parser.add_argument("--ratings", default="synth-100k", help="name or path")
     parser.add_argument("--out", type=Path, help="also write the lines to this file")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", help="measure the cases whose names contain this")
+    parser.add_argument(
+        "--memory-rounds", type=int, nargs=2, default=(100, 1000), help="lengths of the runs whose memory is compared"
+    )
+    parser.add_argument("--resident", type=int, help=argparse.SUPPRESS)  # the subprocess that `memory` starts
     arguments = parser.parse_args()
-    lines = []
-    for name, (changes, configurations, rounds) in CASES.items():
-        config = checked(Config(**{"ratings": arguments.ratings, "seeds": 1, **REFERENCE, **changes}))
-        world = build(config)
-        line = {"case": name, "ratings": arguments.ratings, "rounds": rounds, "batch_size": config.batch_size}
-        line |= measure(world, config, configurations, rounds, arguments.repeats) | versions()
-        print(json.dumps(line), flush=True)
-        lines.append(line)
-    world = build(checked(Config(ratings=arguments.ratings, **REFERENCE)))
-    for batch_size, rounds in ((128, 200), (4096, 10)):
-        seconds = timed(lambda b=batch_size, r=rounds: numpy_linucb(world.params, b, r), arguments.repeats)
-        line = {"case": f"NumPy loop, batch {batch_size}", "ratings": arguments.ratings, "rounds": rounds}
-        line |= {"batch_size": batch_size} | rates(batch_size * rounds, seconds) | versions()
-        print(json.dumps(line), flush=True)
-        lines.append(line)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
+    if arguments.resident:
+        print(json.dumps(resident(arguments.ratings, arguments.resident)))
+        return
+    report, name = Report(arguments.out), load(arguments.ratings).name
+    for case in CASES:
+        if (arguments.only or case) in case:
+            measure(report, arguments.ratings, name, case)
+    for case, work in (("compile", compile_times), ("start", start_times), ("memory", memory)):
+        if (arguments.only or case) in case:
+            work(report, arguments, name)
+    report.write()
 
 
-def measure(world: World, config: Config, configurations: int, rounds: int, repeats: int) -> dict[str, Any]:
-    grid = {name: jnp.broadcast_to(values, (configurations,)) for name, values in world.grid.items()}
-    if configurations > 1:
-        grid["alpha"] = jnp.geomspace(0.01, 30, configurations)
-    started = time.perf_counter()
-    lanes = sweep.compile_lanes(
-        jax.random.key(0),
-        world.environment,
-        world.params,
-        world.factory,
-        grid,
-        batch_size=config.batch_size,
-        num_seeds=config.seeds,
-        num_rows=1,
-    )
-    compile_seconds = time.perf_counter() - started
-    carry, _ = jax.block_until_ready(lanes.advance(lanes.begin(), np.array([0, 2])))
-    seconds = []
-    for repeat in range(repeats):
-        start = time.perf_counter()
-        carry, _ = jax.block_until_ready(lanes.advance(carry, 2 + rounds * np.array([repeat, repeat + 1])))
-        seconds.append(time.perf_counter() - start)
-    num_lanes = configurations * config.seeds
-    return {"lanes": num_lanes, "compile_seconds": compile_seconds} | rates(
-        num_lanes * config.batch_size * rounds, seconds
-    )
+def world_of(ratings: str, changes: dict[str, Any]) -> World:
+    settings = {**REFERENCE, **changes}
+    if settings.get("env") != WIDE["env"]:
+        settings["ratings"] = ratings
+    return build(checked(Config(**settings)))
 
 
-def rates(interactions: int, seconds: list[float]) -> dict[str, float]:
-    each = interactions / np.array(seconds)
+def measure(report: Report, ratings: str, name: str, case: str) -> None:
+    changes, batch_size, configurations, seeds, rounds, repeats = CASES[case]
+    world = world_of(ratings, changes)
+    ours = lanes_runner(world, batch_size=batch_size, configurations=configurations, seeds=seeds)
+    loop_rounds = NUMPY_ROUNDS.get(case, 0)
+    works = [partial(ours.advance, rounds)] + [
+        lambda: numpy_linucb.simulate(world.params, batch_size, loop_rounds)
+    ] * bool(loop_rounds)
+    seconds, *others = timed(works, repeats)
+    settings = {"agent": changes.get("agent", "linucb"), "env": changes.get("env", "mf-per-arm")}
+    settings |= {"batch_size": batch_size, "rounds": rounds}
+    settings |= {} if changes is WIDE else {"ratings": name}
+    measured = rates(ours.per_round * rounds, seconds) | {
+        "seconds": float(np.median(seconds)),
+        "compile_seconds": ours.compile_seconds,
+    }
+    report.add(case=case, by="jaxbandit", **settings, lanes=configurations * seeds, **measured)
+    for spent in others:
+        measured = rates(batch_size * loop_rounds, spent)
+        report.add(case=case, by="NumPy loop", **settings | {"rounds": loop_rounds}, lanes=1, **measured)
+
+
+def compile_times(report: Report, arguments: argparse.Namespace, name: str) -> None:
+    """The program of every linear agent with each kind of features, and with fixed arms."""
+    seconds = {}
+    for agent in (agent for agent in AGENTS if "tikhonov_weight" in hyperparameters(AGENTS[agent])):
+        worlds = {f: {"agent_settings": {"features": f}} for f in FEATURES} | {"fixed arms": {"env": "mf"}}
+        for label, changes in worlds.items():
+            world = world_of(arguments.ratings, {"agent_settings": {}, "agent": agent, **changes})
+            seconds[f"{agent}, {label}"] = lanes_runner(world, batch_size=128).compile_seconds
+    slowest = max(seconds, key=seconds.__getitem__)
+    report.add(case="compile", ratings=name, slowest=slowest, slowest_seconds=seconds[slowest], seconds=seconds)
+
+
+def start_times(report: Report, arguments: argparse.Namespace, name: str) -> None:
+    """`jaxbandit run` from the start of its process to its first chunk, with nothing in its cache, and again."""
+    with tempfile.TemporaryDirectory() as directory:
+        for cache in ("empty", "filled by the run before"):
+            report.add(case="start", ratings=Config.ratings, cache=cache, **start_time(Path(directory), cache))
+
+
+def start_time(directory: Path, cache: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "jaxbandit", "run", "--out", str(directory / cache)]
+    environment = os.environ | {"JAXBANDIT_CACHE": str(directory / "cache"), "COLUMNS": "200"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    started, seen = time.perf_counter(), {}
+    # JAX may say something of its own on stderr; the three kinds of lines below are ours.
+    with subprocess.Popen(command, env=environment, **pipes) as run:
+        for line in run.stderr:
+            for phase in ("building", "compiling", "simulating"):
+                if re.match(phase, line):
+                    seen.setdefault(phase, time.perf_counter() - started)
+        run.wait()
+    if run.returncode or len(seen) < 3:
+        sys.exit(f"throughput.py: {' '.join(command)} ended with status {run.returncode} after {list(seen)}")
     return {
-        "interactions_per_second": float(np.median(each)),
-        "slowest": float(each.min()),
-        "fastest": float(each.max()),
+        "first_chunk_seconds": seen["simulating"],
+        "import_seconds": seen["building"],
+        "fit_seconds": seen["compiling"] - seen["building"],
+        "compile_seconds": seen["simulating"] - seen["compiling"],
     }
 
 
-def timed(work: Callable[[], Any], repeats: int) -> list[float]:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+def memory(report: Report, arguments: argparse.Namespace, name: str) -> None:
+    """Resident peak of 1,024 lanes, each length of run in a process of its own."""
+    for rounds in arguments.memory_rounds:
+        command = [sys.executable, __file__, "--ratings", arguments.ratings, "--resident", str(rounds)]
+        got = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        report.add(case="memory", ratings=name, rounds=rounds, **json.loads(got.stdout.splitlines()[-1]))
 
 
-def numpy_linucb(params: Any, batch_size: int, rounds: int, num_actions: int = 20) -> float:
-    """Vectorised over the batch: the same world, LinUCB on [user; arm], alpha 10, ridge .001, with metrics."""
-    rng = np.random.default_rng(0)
-    user, item = np.asarray(params.user), np.asarray(params.catalogue.features)
-    reward = np.asarray(params.user_reward)
-    dim, cut = user.shape[1] + item.shape[1], user.shape[1]
-    precision, moment, regret = np.zeros((dim, dim), np.float32), np.zeros(dim, np.float32), 0.0
-    for _ in range(rounds):
-        u = rng.integers(len(user), size=batch_size)
-        v = item[floyd(rng, len(item), batch_size, num_actions)]
-        means = np.einsum("br,bkr->bk", reward[u], v)
-        cov = np.linalg.inv(precision + 0.001 * np.eye(dim, dtype=np.float32))
-        theta = cov @ moment
-        x = np.concatenate([np.broadcast_to(user[u][:, None], (*v.shape[:2], cut)), v], axis=2)
-        flat = x.reshape(-1, dim)
-        variance = ((flat @ cov) * flat).sum(-1).reshape(x.shape[:2])
-        score = x @ theta + 10 * np.sqrt(np.maximum(variance, 0))
-        best = score.argmax(1)
-        taken = np.take_along_axis(means, best[:, None], 1)[:, 0]
-        regret += float((means.max(1) - taken).mean())
-        chosen = x[np.arange(batch_size), best]
-        precision, moment = precision + chosen.T @ chosen, moment + taken @ chosen
-    return regret / rounds
+def resident(ratings: str, rounds: int) -> dict[str, Any]:
+    calls, (changes, batch_size, configurations, seeds, *_) = 10, CASES["sweep"]
+    world = world_of(ratings, changes)
+    size = {"batch_size": batch_size, "configurations": configurations, "seeds": seeds}
+    lanes = lanes_runner(world, **size)
+    for _ in range(calls):
+        lanes.advance(rounds // calls)
+    return {"batch_size": batch_size, "lanes": configurations * seeds, "resident_gb": peak_resident() / 1e9}
 
 
-def floyd(rng: np.random.Generator, population: int, batch_size: int, count: int) -> np.ndarray:
-    """Distinct items for each user without sorting the catalogue (Bentley and Floyd 1987)."""
-    drawn = np.empty((count, batch_size), np.int64)
-    for i, last in enumerate(range(population - count, population)):
-        item = rng.integers(last + 1, size=batch_size)
-        drawn[i] = np.where((drawn[:i] == item).any(axis=0), last, item)
-    return drawn.T
-
-
-def versions() -> dict[str, Any]:
-    device = jax.devices()[0]
-    return {
-        "device": f"{device.platform}: {device.device_kind}",
-        "devices": jax.device_count(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "jax": jax.__version__,
-        "numpy": np.__version__,
-        "python": sys.version.split()[0],
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
+def peak_resident() -> int:
+    """Bytes. Linux hands the parent's peak down to ru_maxrss of a new process, but not to VmHWM."""
+    try:
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Scores -> actions: UCB widths aside, every rule by which agents of this package explore. Knows no models."""
 
+from functools import reduce
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
+from jaxbandit import words
 from jaxbandit.types import Context
 
 Ties = Literal["random", "first"]
+FEW_ARMS = 32
 
 
 def allowed(context: Context, scores: Float[Array, "B K"]) -> Float[Array, "B K"]:
@@ -20,20 +23,23 @@ def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "rando
     """Take an arm of the highest score; equal scores are broken uniformly at random, or by the lowest index ("first").
 
     One reduction over (score, random priority): comparing scores with their maximum instead would compute them twice
-    in one fused kernel, and rounded in another way, so that no arm equals the maximum.
+    in one fused kernel, and rounded in another way, so that no arm equals the maximum. Few arms are compared arm after
+    arm, all users at once, which compilers vectorise.
     """
     if ties == "first":
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
     arm = jnp.arange(scores.shape[1], dtype=jnp.uint32)[None]
-    priority = _mix(jax.random.bits(key, (scores.shape[0], 1), jnp.uint32) + arm * jnp.uint32(0x9E3779B9))
-    index = jnp.broadcast_to(arm.astype(jnp.int32), scores.shape)
+    priority = _mix(words.bits(key, (scores.shape[0], 1)) + arm * jnp.uint32(0x9E3779B9))
+    offers = scores, priority, jnp.broadcast_to(arm.astype(jnp.int32), scores.shape)
 
     def better(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
         first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
         return tuple(jnp.where(first, x, y) for x, y in zip(a, b, strict=True))
 
+    if scores.shape[1] <= FEW_ARMS:
+        return reduce(better, zip(*(offer.T for offer in offers), strict=True))[2]
     worst = (jnp.array(-jnp.inf, scores.dtype), jnp.uint32(0), jnp.int32(0))
-    return jax.lax.reduce((scores, priority, index), worst, better, (1,))[2]
+    return jax.lax.reduce(offers, worst, better, (1,))[2]
 
 
 def _mix(bits: UInt32[Array, "B K"]) -> UInt32[Array, "B K"]:

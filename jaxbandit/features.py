@@ -91,7 +91,7 @@ def linear(features: Features, add_bias: bool, context: Context, theta: Float[Ar
     user, dim_u = context.user, context.user.shape[1]
     if features == "concat":
         cut = dim_u + add_bias
-        slope, constant = theta[:, cut:], jnp.sum(with_bias(user, add_bias) * theta[:, :cut], axis=-1)
+        slope, constant = theta[:, cut:], _dot_users(with_bias(user, add_bias), theta[:, :cut])
     elif features == "hadamard":
         slope = user * theta[:, :dim_u]
         constant = jnp.broadcast_to(theta[:, dim_u] if add_bias else 0.0, user.shape[:1])
@@ -118,12 +118,16 @@ def predict(
     return linear(features, add_bias, context, solution.mean[None]), variance
 
 
+def _dot_users(user: Float[Array, "B d"], slope: Float[Array, "#B d"]) -> Float[Array, " B"]:
+    return einsum("bd,d->b", user, slope[0]) if slope.shape[0] == 1 else einsum("bd,bd->b", user, slope)
+
+
 def _dot_arms(context: Context, slope: Float[Array, "#B Da"]) -> Float[Array, "#B K"]:
     """V'w of every offered arm; once per item where w is the same for all users or the whole catalogue is offered."""
     if context.catalogue is not None and context.arm_id is None:
         return einsum("bd,nd->bn", slope, context.catalogue.features)
     if slope.shape[0] == 1:
-        return _per_item(context, lambda arms: einsum("...d,d->...", arms, slope[0]))
+        return _per_item(context, lambda arms: einsum("d,...d->...", slope[0], arms))
     return einsum("bkd,bd->bk", offered(context), slope)
 
 
@@ -136,18 +140,24 @@ def _per_item(context: Context, score: Callable[[Array], Array]) -> Float[Array,
 
 
 def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Float[Array, "B K"]:
-    """X'Px = u'P11u + 2 u'P12v + v'P22v: a user, a cross and an item term, each computed once."""
+    """X'Px = |W u|^2 + 2 v'P21u + v'P22v: a user, a cross and an item term, each computed once.
+
+    W is triangular, so that its lower rows alone make P21 = W22'W21 and P22 = W22'W22.
+    """
     user = with_bias(context.user, add_bias)
     cut = user.shape[1]
-    left, right = solution.whitener[:, :cut], solution.whitener[:, cut:]
-    white = einsum("bd,ed->be", user, left)
-    per_user = jnp.sum(white * white, axis=-1)
-    cross = _dot_arms(context, 2 * einsum("be,ed->bd", white, right))
-    return jnp.maximum(per_user[:, None] + cross + _quadratic(context, right), 0)
+    white = einsum("bd,ed->be", user, solution.whitener[:, :cut])
+    per_user = einsum("be,e->b", white * white, jnp.ones(white.shape[1]))  # XLA's fused sum on a CPU is slower
+    lower = solution.whitener[cut:]
+    cross = _dot_arms(context, einsum("bd,ed->be", user, 2 * einsum("ia,iu->au", lower[:, cut:], lower[:, :cut])))
+    return jnp.maximum(per_user[:, None] + cross + _quadratic(context, lower[:, cut:]), 0)
 
 
 def _quadratic(context: Context, right: Float[Array, "e Da"]) -> Float[Array, "#B K"]:
-    """|W v|^2 of every offered arm; of all items and lanes ONE matrix product where the catalogue is small."""
+    """|W v|^2 of every offered arm; of all items and lanes ONE matrix product where the catalogue is small.
+
+    The lane's side comes first in it, so that a lane's table is one piece of memory.
+    """
 
     def direct(arms: Float[Array, "*n Da"]) -> Float[Array, "*n"]:
         white = einsum("...d,ed->...e", arms, right)
@@ -159,7 +169,7 @@ def _quadratic(context: Context, right: Float[Array, "e Da"]) -> Float[Array, "#
     if arm_id is not None and catalogue.features.shape[0] > 2 * arm_id.size:
         return direct(offered(context))
     i, j = np.triu_indices(right.shape[1])
-    table = einsum("np,p->n", catalogue.pairs, einsum("ei,ej->ij", right, right)[i, j])
+    table = einsum("p,np->n", einsum("ei,ej->ij", right, right)[i, j], catalogue.pairs)
     return table[None] if arm_id is None else table[arm_id]
 
 

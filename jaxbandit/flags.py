@@ -116,7 +116,7 @@ def sweep_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
     title = "sweep"
     return [
         *run_options(args, base),
-        Repeated(title, "grid", "NAME=a,b,c …", "all values, of each with those of the others; static settings too"),
+        Repeated(title, "grid", "NAME=a,b,c …", "all combinations; log:0.01:100:64 are 64 values; static settings too"),
         Repeated(title, "sample", "NAME=RANGE …", "draw: log:1e-4:1e-1, linear:0:1, int:1:8 or a,b,c"),
         Flag(title, "", Whole("num_configs"), "num_configs", "draws of --sample, for each agent and grid point", None),
         Flag(title, "", Choice("sampler", SAMPLERS), "sampler", "how they are drawn", SAMPLERS[0]),

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from jaxbandit.agents import AGENTS
 from jaxbandit.config import LOWEST, Config, changed, checked, plain, read_entries
@@ -43,7 +43,7 @@ class Plan:
             InputError: an unknown name or setting, a value that is not allowed, no configuration or too many.
         """
         if not 1 <= len(self.configurations) <= MOST:
-            raise InputError(f"the sweep has {len(self.configurations)} configurations; allowed: 1 to {MOST:,}")
+            raise _too_many(len(self.configurations))
         if self.eta is not None and self.eta < 2:
             raise InputError(f"halving: eta is {self.eta}; allowed: a whole number >= 2")
         if self.metric not in METRICS:
@@ -150,8 +150,9 @@ def expand(
 ) -> list[dict[str, Any]]:
     """Make the changes of all configurations: for each agent, grid point and draw one.
 
-    `grid` maps names to `1,2,5`; `sample` maps them to `log:1e-4:1e-1`, `linear:0:1`, `int:1:8` or `a,b,c`. An entry
-    that only some of the agents have is left out for the others.
+    `grid` maps names to `1,2,5`, or to `log:0.01:100:64` with the number of values at the end; `sample` maps them to
+    `log:1e-4:1e-1`, `linear:0:1`, `int:1:8` or `a,b,c`. An entry that only some of the agents have is left out for the
+    others.
 
     Raises:
         InputError: none of the agents and not the environment has the setting, a value or a range is not allowed.
@@ -170,13 +171,20 @@ def expand(
     found: dict[str, dict[str, Any]] = {}
     for agent, settings in known.items():
         axes = {name: _values(settings[name], text) for name, text in grid.items() if name in settings}
-        points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
         ranges = {name: _range(settings[name], text) for name, text in sample.items() if name in settings}
-        draws = _draw(ranges, num_configs if ranges and num_configs else 1, sampler, seed)
+        count = num_configs if ranges and num_configs else 1
+        if (whole := count * math.prod(map(len, axes.values()))) > MOST:
+            raise _too_many(whole)
+        points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        draws = _draw(ranges, count, sampler, seed)
         for point, draw in product(points, draws):
             change = {"agent": agent, **point, **draw}
             found.setdefault(json.dumps(change), change)
     return list(found.values())
+
+
+def _too_many(count: int) -> InputError:
+    return InputError(f"the sweep has {count:,} configurations; allowed: 1 to {MOST:,}")
 
 
 def _entries(base: Config, change: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +208,15 @@ def _sweepable(agent: str, env: str) -> dict[str, Hyperparameter]:
 
 
 def _values(setting: Hyperparameter, text: str) -> list[Any]:
-    """Read the values of a grid; a tuple of whole numbers is written 64x32 there."""
+    """Read the values of a grid: a,b,c or COUNT of them from LOW to HIGH; a tuple of whole numbers is 64x32 there."""
+    if text.startswith(("log:", "linear:")):
+        if text.count(":") != 3:
+            raise InputError(f"{setting.name} is {text!r}; allowed: {text.partition(':')[0]}:LOW:HIGH:COUNT")
+        ends, _, count = text.rpartition(":")
+        scale, low, high = _range(setting, ends)
+        steps = parse(setting._replace(name=f"COUNT of {setting.name}", kind="int", bounds=(Ge(2), Le(MOST))), count)
+        space = np.geomspace if scale == "log" else np.linspace
+        return [_rounded(value, low, high) for value in space(low, high, steps)]
     parts = (None if part == "auto" and setting.default is None else part for part in text.split(","))
     return list(dict.fromkeys(plain(parse(setting, part)) for part in parts))
 
@@ -243,6 +259,10 @@ def _stretch(place: list[Any] | tuple[str, float | int, float | int], u: float) 
     if scale == "int":
         return int(low + math.floor(u * (high - low + 1)))
     value = low * (high / low) ** u if scale == "log" else low + u * (high - low)
+    return _rounded(value, low, high)
+
+
+def _rounded(value: float, low: float, high: float) -> float:
     return min(max(float(f"{value:.{DIGITS}g}"), low), high)  # rounding may lead out of a narrow range
 
 

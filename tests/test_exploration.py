@@ -35,6 +35,22 @@ def test_ties_of_many_arms_are_broken_uniformly_and_independently_of_the_order()
     assert_counts(frequencies(greedy, [float(k % 10 == 3) for k in range(100)])[3::10], 1 / 10)
 
 
+def test_few_arms_are_compared_one_by_one_with_the_same_result(monkeypatch):
+    scores = jnp.asarray(np.random.default_rng(0).integers(0, 4, (N, exploration.FEW_ARMS)), jnp.float32)
+    one_by_one = exploration.greedy(jax.random.key(0), scores)
+    monkeypatch.setattr(exploration, "FEW_ARMS", 0)
+    np.testing.assert_array_equal(one_by_one, exploration.greedy(jax.random.key(0), scores))
+
+
+def test_equal_arms_tie_although_their_scores_are_computed_in_the_same_kernel():
+    def choose(user, arms):
+        width = jnp.sqrt(jnp.sum(user * user, axis=-1))[:, None]
+        return exploration.greedy(jax.random.key(0), user @ arms.T + 0.3 * width * arms[None, :, 0] / 3)
+
+    user = jax.random.normal(jax.random.key(1), (N, 7))
+    assert_counts(np.bincount(jax.jit(choose)(user, jnp.full((20, 7), 0.7)), minlength=20), 1 / 20)
+
+
 def test_ties_first_takes_the_lowest_index():
     assert_counts(frequencies(greedy, [1, 3, 3], ties="first"), np.array([0, 1, 0]))
 

@@ -65,6 +65,13 @@ def test_values_have_the_kind_of_their_setting() -> None:
     assert [c["standardize"] for c in grid("mf", standardize="auto,true")] == [None, True]
 
 
+def test_a_grid_may_be_evenly_spaced_between_its_ends() -> None:
+    assert [c["alpha"] for c in grid(alpha="log:0.01:100:5")] == [0.01, 0.1, 1.0, 10.0, 100.0]
+    assert [c["gamma"] for c in grid(gamma="linear:0.5:1:3")] == [0.5, 0.75, 1.0]
+    ends = [c["alpha"] for c in grid(alpha="log:0.12345649:0.12345651:2")]
+    assert ends == [0.12345649, 0.12345651]  # six digits of either lie outside
+
+
 def test_layers_and_automatic_settings_arrive_in_the_configs() -> None:
     plan = make_plan(
         Config(), {}, ["neural-boltzmann"], grid={"user-layers": "64x32,8", "standardize": "auto,true"}, sample={}
@@ -87,6 +94,11 @@ def test_layers_and_automatic_settings_arrive_in_the_configs() -> None:
         ({"batch_size": "1.5"}, ("batch_size is '1.5'", "a whole number")),
         ({"ties": "random,last"}, ("ties is 'last'", "random")),
         ({"num_actions": "1,2"}, ("num_actions is '1'", ">= 2")),
+        ({"alpha": "log:0.1:1"}, ("alpha is 'log:0.1:1'", "log:LOW:HIGH:COUNT")),
+        ({"alpha": "log:0:1:3"}, ("LOW < HIGH, both > 0",)),
+        ({"alpha": "linear:0:1:1"}, ("COUNT of alpha is '1'", ">= 2")),
+        ({"alpha": "linear:0:1:x"}, ("COUNT of alpha is 'x'", "a whole number")),
+        ({"batch_size": "linear:1:8:2"}, ("batch_size is 'linear:1:8'", "int:LOW:HIGH")),
     ],
 )
 def test_a_grid_with_a_fault_is_refused(axes, words) -> None:
@@ -346,7 +358,11 @@ def test_a_plan_of_too_many_configurations_is_refused(monkeypatch) -> None:
     monkeypatch.setattr("jaxbandit.plan.MOST", 5)
     assert len(planned(grid={"alpha": "1,2,3,4,5"}).configs()) == 5
     with pytest.raises(InputError, match="6 configurations; allowed: 1 to 5"):
-        planned(grid={"alpha": "1,2,3", "gamma": "0.5,1"}).configs()
+        planned(grid={"alpha": "1,2,3", "gamma": "0.5,1"})
+    with pytest.raises(InputError, match="6 configurations; allowed: 1 to 5"):
+        planned(grid={"add-bias": "true,false"}, sample={"alpha": "log:1:2"}, num_configs=3)
+    with pytest.raises(InputError, match="6 configurations; allowed: 1 to 5"):
+        planned(grid={"alpha": "1,2,3"}, agents=("linucb", "lints")).configs()
 
 
 def test_six_digits_are_written_and_run() -> None:

@@ -121,5 +121,6 @@ def _draw_curves(axis: "Axes", sweep: Sweep, runs: Mapping[str, Series], is_belo
     if is_below:
         height = axis.get_window_extent().height / axis.figure.dpi
         where = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.62 / height), "borderaxespad": 0, "borderpad": 0}
-    legend = axis.legend(fontsize=9, frameon=False, labelcolor=INK, handlelength=1.8, **where)
+    paper: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.85}  # to be read over lines
+    legend = axis.legend(fontsize=9, labelcolor=INK, handlelength=1.8, **paper, **where)
     look.take_literally(*legend.get_texts())

@@ -1,0 +1,21 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbandit import words
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (20, 33), (3, 0)])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_words_are_those_of_jax(shape, impl):
+    key = jax.random.fold_in(jax.random.key(2**31 + 5, impl=impl), 3)
+    drawn = words.bits(key, shape)
+    assert drawn.dtype == jnp.uint32
+    np.testing.assert_array_equal(drawn, jax.random.bits(key, shape, jnp.uint32))
+
+
+def test_words_of_a_lane_do_not_depend_on_the_lanes_beside_it():
+    keys = jax.random.split(jax.random.key(0), 5)
+    together = jax.jit(jax.vmap(lambda key: words.bits(key, (4, 3))))(keys)
+    np.testing.assert_array_equal(together[3], words.bits(keys[3], (4, 3)))
