@@ -42,7 +42,11 @@ def start(*args: object, cwd: Path | None = None, **variables: object) -> subpro
 
 def shell(*args: object, cwd: Path | None = None) -> Result:
     """Run `python -m jaxbandit ARGS` to its end."""
-    process = start(*args, cwd=cwd)
+    return end(start(*args, cwd=cwd))
+
+
+def end(process: subprocess.Popen[str]) -> Result:
+    """Wait for the end of a process."""
     out, err = process.communicate(timeout=200)
     return Result(process.returncode, out, err)
 
