@@ -6,7 +6,7 @@ import pytest
 from jaxbandit import words
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (20, 33), (3, 0)])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (20, 33), (3, 0), (words.MANY,), (3, words.MANY + 1)])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_words_are_those_of_jax(shape, impl):
     key = jax.random.fold_in(jax.random.key(2**31 + 5, impl=impl), 3)
