@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Key
 
+from jaxbandit import words
 from jaxbandit.envs import sampling
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.hyperparameters import Traced
@@ -68,7 +69,7 @@ def linear_per_arm(
         return jax.random.normal(key, (user_dim + arm_dim,))
 
     def observe(key: Key[Array, ""], params: PerArmParams, theta: Array, batch_size: int) -> tuple[Context, Array]:
-        user_key, arm_key = jax.random.split(key)
+        user_key, arm_key = words.split(key)
         user = _integers(user_key, -10, 10, batch_size, user_dim)
         arms = _integers(arm_key, -2, 3, batch_size, num_actions, arm_dim)
         dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
