@@ -19,6 +19,7 @@ from jaxbandit.config import LOWEST, Config, changed, checked, plain, read_entri
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError, refused_name
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
+from jaxbandit.reporting import METRICS
 
 SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop")
 SAMPLERS = ("sobol", "random")
@@ -42,9 +43,11 @@ class Plan:
             InputError: an unknown name or setting, a value that is not allowed, no configuration or too many.
         """
         if not 1 <= len(self.configurations) <= MOST:
-            raise InputError(f"the sweep has {len(self.configurations)} configurations; allowed: 1 to {MOST:,}")
+            raise _too_many(len(self.configurations))
         if self.eta is not None and self.eta < 2:
             raise InputError(f"halving: eta is {self.eta}; allowed: a whole number >= 2")
+        if self.metric not in METRICS:
+            raise refused_name("unknown metric", self.metric, METRICS)
         return [checked(changed(self.base, _entries(self.base, change))) for change in self.configurations]
 
     @property
@@ -64,8 +67,10 @@ def read_plan(content: Mapping[str, Any]) -> Plan:
         InputError: it has an unknown or a wrong entry.
     """
     try:
-        base = checked(read_entries(content["base"]))
-        return Plan(base, tuple(content["configurations"]), content["metric"], content["eta"])
+        base, changes, eta = checked(read_entries(content["base"])), tuple(content["configurations"]), content["eta"]
+        if not isinstance(eta, int | None) or not all(isinstance(change, dict) for change in changes):
+            raise TypeError
+        return Plan(base, changes, str(content["metric"]), eta)
     except (KeyError, TypeError, AttributeError):
         raise InputError("config is not that of a sweep; allowed: the config.json of one") from None
 
@@ -104,10 +109,11 @@ def make_plan(
     names = {name.replace("-", "_") for name in (*grid, *sample)}
     if twice := next((n for n in given if n.rpartition("__")[2] in names), None):
         raise InputError(f"{_dashed(twice.rpartition('__')[2])} is given a value and swept; allowed: one of them")
-    changes = expand(
-        agents, str(given.get("env", base.env)), grid=grid, sample=sample, num_configs=num_configs, sampler=sampler,
-        seed=int(given.get("seed", base.seed)),
-    )  # fmt: skip
+    first = hyperparameters(AGENTS[agents[0]])
+    fitting = {name: v for name, v in given.items() if not name.startswith("agent__") or name[7:] in first}
+    base = checked(changed(base, {**fitting, "agent": agents[0]}))
+    draws: dict[str, Any] = {"num_configs": num_configs, "sampler": sampler, "seed": base.seed}
+    changes = expand(agents, base.env, grid=grid, sample=sample, **draws)
     if len(changes) == 1:
         raise InputError("there is one configuration; allowed: --grid, --sample or several agents with more, or `run`")
     if eta is not None and eta >= len(changes):
@@ -115,9 +121,7 @@ def make_plan(
     for change in changes:
         known = hyperparameters(AGENTS[change["agent"]])
         change |= {_dashed(name): plain(value) for name, value in settings.items() if name in known}
-    first = hyperparameters(AGENTS[agents[0]])
-    fitting = {name: v for name, v in given.items() if not name.startswith("agent__") or name[7:] in first}
-    return Plan(checked(changed(base, {**fitting, "agent": agents[0]})), tuple(changes), metric, eta)
+    return Plan(base, tuple(changes), metric, eta)
 
 
 def groups(configs: Sequence[Config]) -> list[list[int]]:
@@ -167,13 +171,20 @@ def expand(
     found: dict[str, dict[str, Any]] = {}
     for agent, settings in known.items():
         axes = {name: _values(settings[name], text) for name, text in grid.items() if name in settings}
-        points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
         ranges = {name: _range(settings[name], text) for name, text in sample.items() if name in settings}
-        draws = _draw(ranges, num_configs if ranges and num_configs else 1, sampler, seed)
+        count = num_configs if ranges and num_configs else 1
+        if (whole := count * math.prod(map(len, axes.values()))) > MOST:
+            raise _too_many(whole)
+        points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        draws = _draw(ranges, count, sampler, seed)
         for point, draw in product(points, draws):
             change = {"agent": agent, **point, **draw}
             found.setdefault(json.dumps(change), change)
     return list(found.values())
+
+
+def _too_many(count: int) -> InputError:
+    return InputError(f"the sweep has {count:,} configurations; allowed: 1 to {MOST:,}")
 
 
 def _entries(base: Config, change: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,12 +216,12 @@ def _values(setting: Hyperparameter, text: str) -> list[Any]:
         scale, low, high = _range(setting, ends)
         steps = parse(setting._replace(name=f"COUNT of {setting.name}", kind="int", bounds=(Ge(2), Le(MOST))), count)
         space = np.geomspace if scale == "log" else np.linspace
-        return [_rounded(value) for value in space(low, high, steps)]
+        return [_rounded(value, low, high) for value in space(low, high, steps)]
     parts = (None if part == "auto" and setting.default is None else part for part in text.split(","))
     return list(dict.fromkeys(plain(parse(setting, part)) for part in parts))
 
 
-def _range(setting: Hyperparameter, text: str) -> list[Any] | tuple[str, float, float]:
+def _range(setting: Hyperparameter, text: str) -> list[Any] | tuple[str, float | int, float | int]:
     """Read what a sample draws from: a list of values, or scale, low, high."""
     scale, *ends = text.split(":")
     if scale not in ("log", "linear", "int"):
@@ -241,18 +252,18 @@ def _draw(ranges: Mapping[str, Any], count: int, sampler: str, seed: int) -> lis
     return [dict(zip(ranges, (f(u) for f, u in zip(stretch, p, strict=True)), strict=True)) for p in points.tolist()]
 
 
-def _stretch(place: list[Any] | tuple[str, float, float], u: float) -> Any:
+def _stretch(place: list[Any] | tuple[str, float | int, float | int], u: float) -> Any:
     if isinstance(place, list):
         return place[int(u * len(place))]
     scale, low, high = place
     if scale == "int":
         return int(low + math.floor(u * (high - low + 1)))
     value = low * (high / low) ** u if scale == "log" else low + u * (high - low)
-    return _rounded(value)
+    return _rounded(value, low, high)
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def _rounded(value: float, low: float, high: float) -> float:
+    return min(max(float(f"{value:.{DIGITS}g}"), low), high)  # rounding may lead out of a narrow range
 
 
 def _dashed(name: str) -> str:
