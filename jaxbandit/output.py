@@ -55,7 +55,7 @@ def claimed(config: Config | Plan, directory: epath.Path, resume: bool) -> Itera
     try:
         yield
     except BaseException:
-        if processes.is_first() and not _can_resume(directory / CHECKPOINTS):
+        if processes.is_first() and not can_resume(directory / CHECKPOINTS):
             _clear(directory, keep=existed)
         raise
 
@@ -81,7 +81,7 @@ def _difference(path: str, config: Config | Plan) -> str:
     return configs.difference(configs.checked(configs.read_entries(content)), config)
 
 
-def _can_resume(checkpoints: epath.Path) -> bool:
+def can_resume(checkpoints: epath.Path) -> bool:
     """Whether a checkpoint is complete, or a part of a sweep is done."""
     return any(path for pattern in ("*.sha256", "*/*.sha256", "*.npy") for path in checkpoints.glob(pattern))
 

@@ -109,9 +109,10 @@ def make_plan(
     names = {name.replace("-", "_") for name in (*grid, *sample)}
     if twice := next((n for n in given if n.rpartition("__")[2] in names), None):
         raise InputError(f"{_dashed(twice.rpartition('__')[2])} is given a value and swept; allowed: one of them")
-    first = hyperparameters(AGENTS[agents[0]])
-    fitting = {name: v for name, v in given.items() if not name.startswith("agent__") or name[7:] in first}
-    base = checked(changed(base, {**fitting, "agent": agents[0]}))
+    lead = base.agent if base.agent in agents else agents[0]  # keeps its settings in the config
+    own = hyperparameters(AGENTS[lead])
+    fitting = {name: v for name, v in given.items() if not name.startswith("agent__") or name[7:] in own}
+    base = checked(changed(base, {**fitting, "agent": lead}))
     draws: dict[str, Any] = {"num_configs": num_configs, "sampler": sampler, "seed": base.seed}
     changes = expand(agents, base.env, grid=grid, sample=sample, **draws)
     if len(changes) == 1:

@@ -93,6 +93,7 @@ def run(
         return finished
     built = _build(configs)
     with output.claimed(plan, directory, resume):
+        max_lanes = _limit(max_lanes, directory / output.CHECKPOINTS / "max_lanes")
         runner = Runner(plan, configs, built, directory, checkpoint_every, max_lanes, profile)
         results, decisions = runner.run()
         best = _write(plan, configs, results, decisions, directory)
@@ -114,6 +115,19 @@ def run(
         }
         processes.by_first(lambda: _end(directory, summary))
     return summary
+
+
+def _limit(max_lanes: int | None, path: epath.Path) -> int | None:
+    """Keep the limit, or find that of the interrupted sweep, whose checkpoints have its shape; 0 is for none."""
+
+    def look() -> np.ndarray:
+        kept = int(path.read_text()) if path.exists() else max_lanes or 0
+        if max_lanes is not None and max_lanes != kept:
+            raise InputError(f"max_lanes is {max_lanes}, but was {kept or 'not given'} before; allowed: the same")
+        reporting.write_bytes(path, str(kept).encode())
+        return np.array(kept)
+
+    return int(processes.from_first(look, lambda: np.zeros((), int))) or None
 
 
 def _build(configs: Sequence[Config]) -> list[Group]:
@@ -178,7 +192,7 @@ class Runner:
         parts = self._parts(number, alive)
         sums = {part.group: found for part in parts if (found := _read(part.place)) is not None}
         missing = [part for part in parts if part.group not in sums]
-        self._compile([part.group for part in missing if part.group not in self.programs])
+        self._compile([part.group for part in missing if part.group not in self.programs], stop)
         work = {part.group: self._lanes(part, number) for part in missing}
         total = sum(w.interactions for w in work.values())
         words = "simulating" if len(self.rungs) == 1 else f"rung {number + 1} of {len(self.rungs)}"
@@ -206,16 +220,18 @@ class Runner:
                 found.append(Part(index, members, directory / f"{number:02d}-{index:04d}"))
         return found
 
-    def _compile(self, missing: Sequence[int]) -> None:
+    def _compile(self, missing: Sequence[int], stop: Any) -> None:
         started = time.perf_counter()
         for count, index in enumerate(missing):
             group = self.built[index]
             of = f" ({count + 1} of {len(missing)} programs)" if len(missing) > 1 else ""
             with phase(f"compiling {group.config.agent}{of}"):
-                columns = min(self.rungs[-1].configs, len(group.members)) if len(self.rungs) > 1 else None
+                columns = self._columns(group) if len(self.rungs) > 1 else None
                 self.programs[index] = experiment.prepare(
                     group.config, group.world, columns=columns, max_lanes=self.max_lanes
                 )
+            if any(processes.any_of(stop.is_set())):
+                raise Interrupted(self._hint())
         self.compile_seconds += time.perf_counter() - started
 
     def _lanes(self, part: Part, number: int) -> Work:
@@ -224,11 +240,16 @@ class Runner:
         edges = self._edges(self.built[part.group].config.rounds, number)
         if number == 0:
             return whole._replace(edges=edges)
-        rows, columns = whole.tiles[0].config.shape
-        seeds = max(whole.num_seeds, rows * len(whole.tiles) // -(-len(part.alive) // columns))
-        tiles = sweep.tiles(len(part.alive), seeds, rows, columns)
-        members = np.searchsorted(self.built[part.group].members, part.alive)
+        group = self.built[part.group]
+        before, now = (-(-len(configs) // self._columns(group)) for configs in (group.members, part.alive))
+        seeds = whole.num_seeds * before // now  # of rows without padding: their number is the same on any devices
+        tiles = sweep.tiles(len(part.alive), seeds, *whole.tiles[0].config.shape)
+        members = np.searchsorted(group.members, part.alive)
         return whole._replace(tiles=tiles, members=members, num_seeds=seeds, edges=edges)
+
+    def _columns(self, group: Group) -> int:
+        """Configurations side by side in a row, so that those of the last rung fill one."""
+        return min(self.rungs[-1].configs, len(group.members))
 
     def _edges(self, rounds: int, number: int) -> np.ndarray:
         """Ends of rows in a rung, those of earlier rungs' final windows among them: there dropped ones are compared."""
@@ -251,9 +272,14 @@ class Runner:
         )
         self.seconds += seconds
         if not execution.is_finished(work, state):
-            raise Interrupted(f"interrupted; go on with: jaxbandit sweep --resume --out {self.directory}")
+            raise Interrupted(self._hint())
         processes.by_first(lambda: _keep(place, state.sums))
         return state.sums
+
+    def _hint(self) -> str:
+        if not output.can_resume(self.directory / output.CHECKPOINTS):
+            return "interrupted"
+        return f"interrupted; go on with: jaxbandit sweep --resume --out {self.directory}"
 
 
 def _show(bar: reporting.Progress, before: int, interactions: int) -> None:
@@ -320,7 +346,8 @@ def _write(
                 how="diagonal_relaxed",
             )
             reporting.write_bytes(directory / "halving.csv", table.write_csv().encode())
-        reporting.write_json(directory / "best.json", flag_values(configs[leaders[0]]))
+        seeds = results[leaders[0]].curves.sums.regret.shape[1]
+        reporting.write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
         reporting.write_metrics_csv(directory / "metrics.csv", results[leaders[0]].curves)
         for rank, (name, curves) in enumerate(best.items(), start=1):
             with reporting.EventLog(directory / "tensorboard" / f"{rank} {name}") as events:

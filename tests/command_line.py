@@ -32,16 +32,21 @@ def call(*args: object) -> Result:
     return Result(status, out.getvalue(), err.getvalue())
 
 
-def start(*args: object, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start `python -m jaxbandit ARGS`, on one device as at home."""
+def start(*args: object, cwd: Path | None = None, **variables: object) -> subprocess.Popen[str]:
+    """Start `python -m jaxbandit ARGS`, on one device as at home, with `variables` in its environment."""
     env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+    env |= {name: str(value) for name, value in variables.items()}
     command = [sys.executable, "-m", "jaxbandit", *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd)
 
 
 def shell(*args: object, cwd: Path | None = None) -> Result:
     """Run `python -m jaxbandit ARGS` to its end."""
-    process = start(*args, cwd=cwd)
+    return end(start(*args, cwd=cwd))
+
+
+def end(process: subprocess.Popen[str]) -> Result:
+    """Wait for the end of a process."""
     out, err = process.communicate(timeout=200)
     return Result(process.returncode, out, err)
 

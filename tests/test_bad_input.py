@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import SMALL, Result, assert_refused, call, hashes, shell, write_ratings
+from tests.command_line import SMALL, Result, assert_refused, call, end, hashes, shell, start, write_ratings
 
 DiskUsage = namedtuple("DiskUsage", "total used free")
 
@@ -21,16 +21,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
-    """Call `jaxbandit run`, see it refused with the words, and see that it has left nothing."""
+    """Call `jaxbandit run` or another command, see it refused with the words, and see that it has left nothing."""
 
     def no_program(*args: object, **kwargs: object) -> None:
         raise AssertionError("a program was compiled")
 
-    def refuse(*args: object, words: tuple[str, ...], compiled: bool = False) -> Result:
+    def refuse(*args: object, words: tuple[str, ...], compiled: bool = False, command: str = "run") -> Result:
         if not compiled:
             monkeypatch.setattr("jaxbandit.sweep.compile_program", no_program)
         out = tmp_path / "runs" / "bad"
-        result = call("run", "--seeds", "2", "--out", out, *args)
+        result = call(command, "--seeds", "2", "--out", out, *args)
         assert_refused(result, *words)
         assert not out.exists()
         return result
@@ -257,3 +257,88 @@ def test_a_shell_sees_status_2_one_line_and_no_traceback(finished, tmp_path, fla
     result = shell("run", *flags.format(faulty=faulty, finished=finished).split(), cwd=tmp_path)
     assert_refused(result, "allowed")
     assert [path.name for path in tmp_path.iterdir()] == ["faulty.csv"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("", ("there is one configuration", "--grid, --sample or several agents")),
+        ("--grid alpha=1", ("there is one configuration",)),
+        ("--grid alhpa=1,2", ("nothing to sweep is called 'alhpa'", "did you mean 'alpha'?")),
+        ("--grid alpha", ("grid is 'alpha'", "NAME=VALUES")),
+        ("--grid alpha=", ("grid is 'alpha='", "NAME=VALUES")),
+        ("--grid =1,2", ("grid is '=1,2'", "NAME=VALUES")),
+        ("--grid", ("--grid", "requires an argument")),
+        ("--grid alpha=1,2 alpha=3,4", ("grid has alpha twice",)),
+        ("--grid add-bias=true,false add_bias=true,false", ("twice",)),
+        ("--grid alpha=1,2 --alpha 3", ("alpha is given a value and swept",)),
+        ("--grid alpha=1,2 --sample alpha=log:1:2 --num-configs 4", ("alpha is in grid and in sample",)),
+        ("--grid alpha=1,x", ("alpha is 'x'", "a number >= 0")),
+        ("--grid batch-size=0,8", ("batch_size is '0'", ">= 1")),
+        ("--grid seed=1,2", ("nothing to sweep is called 'seed'",)),
+        ("--grid alpha=log:1:2", ("alpha is 'log:1:2'", "log:LOW:HIGH:COUNT")),
+        ("--grid alpha=log:1:2:100000 gamma=linear:0.1:1:100000", ("10,000,000,000 configurations", "1 to 100,000")),
+        ("--sample alpha=log:1:2", ("sample and num-configs go together",)),
+        ("--grid alpha=1,2 --num-configs 3", ("sample and num-configs go together",)),
+        ("--sample alpha=log:0:2 --num-configs 3", ("alpha is 'log:0:2'", "LOW < HIGH, both > 0")),
+        ("--sample alpha=log:1:2 --num-configs 0", ("num_configs is 0", "1 to 100,000")),
+        ("--sample alpha=log:1:2 --num-configs many", ("num_configs is 'many'", "a whole number")),
+        ("--sample alpha=log:1:2 --num-configs 3 --sampler halton", ("sampler is 'halton'", "sobol | random")),
+        ("--sample alpha=log:1:2 --num-configs 3 --seed -1", ("seed is -1", ">= 0")),
+        ("--grid alpha=1,2 --metric speed", ("metric is 'speed'", "cumulative_regret")),
+        ("--grid alpha=1,2 --halving eta=1", ("halving is '1'", "a whole number >= 2")),
+        ("--grid alpha=1,2 --halving eta=x", ("halving is 'x'", "a whole number >= 2")),
+        ("--grid alpha=1,2 --halving 3", ("eta is 3 and there are 2 configurations",)),
+        ("--grid alpha=1,2 --max-lanes 0", ("max_lanes is 0", "a whole number > 0")),
+        ("--grid alpha=1,2 --checkpoint-every 0", ("checkpoint_every is 0", "a whole number > 0")),
+        ("--agent linucb,lintss", ("unknown agent 'lintss'", "did you mean 'lints'?")),
+        ("--agent linucb, --grid alpha=1,2", ("unknown agent ''",)),
+        ("--agent linucb,lints --temperature 1", ("'--temperature'", "agent lints has")),
+        ("--agent linucb,lints --alhpa 1", ("'--alhpa'", "did you mean '--alpha'?")),
+        ("--grids alpha=1,2", ("'--grids'", "did you mean '--grid'?")),
+        ("--grid alpha=1,2 extra", ("extra",)),
+        ("--grid alpha=1,2 --resume", ("resume", "holds no run")),
+        ("--env linear-per-arm --grid features=concat,hadamard", ("features is 'hadamard'", "concat | outer")),
+    ],
+)
+def test_a_sweep_with_a_fault_is_refused_before_any_work(refused, flags, words) -> None:
+    world = () if "--env" in flags else ("--env", "wheel")
+    result = refused(*world, *flags.split(), words=words, command="sweep")
+    assert "compiling" not in result.err
+
+
+def test_a_sweep_one_of_whose_configurations_does_not_fit_is_refused_before_any_round(refused, ratings) -> None:
+    flags = ("--env", "mf", "--ratings", ratings, "--rank-k", "3", "--num-actions", "4", "--grid", "batch-size=4,13")
+    result = refused(*flags, words=("batch_size is 13", "there are 12"), compiled=True, command="sweep")
+    assert "simulating" not in result.err
+
+
+def test_several_agents_are_for_sweeps(refused) -> None:
+    refused("--agent", "linucb,lints", words=("unknown agent 'linucb,lints'",))
+
+
+@pytest.mark.parametrize("known", [{}, {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_PROCESS_ID": "0"}], ids=str)
+def test_processes_that_are_nowhere_are_refused(tmp_path, known) -> None:
+    result = end(start("sweep", "--grid", "alpha=1,2", "--distributed", cwd=tmp_path, **known))
+    assert_refused(result, "distributed is set", "JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_no_sweep_to_go_on_with(finished, tmp_path) -> None:
+    before = hashes(finished)
+    assert_refused(call("sweep", "--resume"), "resume", "--out is missing")
+    assert_refused(call("sweep", "--resume", "--out", tmp_path / "no"), "resume", "holds no sweep")
+    assert_refused(call("sweep", "--resume", "--out", finished), "resume", "holds no sweep")
+    grid = ("sweep", *SMALL, "--grid", "alpha=1,2", "--out", finished)
+    assert_refused(call(*grid), "another configuration", "a sweep and a single run")
+    assert_refused(call(*grid, "--resume"), "another configuration", "a sweep and a single run")
+    assert hashes(finished) == before
+
+
+def test_what_cannot_be_compared_is_refused(finished, tmp_path) -> None:
+    out = tmp_path / "comparison"
+    assert_refused(call("compare", "--out", out), "DIR...")
+    assert_refused(call("compare", finished, tmp_path / "no", "--out", out), "does not exist", "finished run or sweep")
+    assert_refused(call("compare", tmp_path, "--out", out), "holds no run", "finished run or sweep")
+    assert_refused(call("compare", finished, "--outt", out), "--outt")
+    assert not out.exists()

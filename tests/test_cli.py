@@ -46,6 +46,68 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     return choose
 
 
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch):
+    """Plans that `sweep` hands to the search, which is not done."""
+    plans = []
+
+    class Enough(Exception):
+        pass
+
+    def run(plan, out, **options):
+        plans.append((plan, options))
+        raise Enough
+
+    monkeypatch.setattr("jaxbandit.search.run", run)
+
+    def choose(*args: object):
+        with pytest.raises(Enough):
+            call("sweep", "--env", "wheel", *args)
+        return plans[-1]
+
+    return choose
+
+
+def test_a_grid_takes_several_names_after_one_flag_or_after_several(planned) -> None:
+    one, _ = planned("--grid", "alpha=0.1,1,10", "batch-size=32,128", "--seeds", "3")
+    two, _ = planned("--seeds=3", "--grid", "alpha=0.1,1,10", "--grid", "batch_size=32,128")
+    assert one == two
+    assert len(one.configurations) == 6
+    assert {config.seeds for config in one.configs()} == {3}
+
+
+def test_a_sweep_draws_ranks_and_halves_as_it_is_told(planned) -> None:
+    flags = ("--sample", "alpha=log:1e-4:1e-1", "gamma=linear:0.5:1", "--num-configs", "20", "--sampler", "random")
+    plan, _ = planned(*flags, "--metric", "suboptimal_arms", "--halving", "eta=3")
+    assert (len(plan.configurations), plan.metric, plan.eta) == (20, "suboptimal_arms", 3)
+    assert plan.swept == ["alpha", "gamma"]
+    assert planned(*flags)[0].configurations == plan.configurations
+    assert planned(*flags, "--seed", "1")[0].configurations != plan.configurations
+    assert planned(*flags, "--halving", "4")[0].eta == 4
+
+
+def test_flags_of_a_sweep_fix_settings_of_all_agents_that_have_them(planned) -> None:
+    plan, options = planned("--agent", "linucb,lints,greedy", "--gamma", "0.5", "--sampling=arm", "--max-lanes", "7")
+    configs = plan.configs()
+    assert [config.agent for config in configs] == ["linucb", "lints", "greedy"]
+    assert [config.agent_settings["gamma"] for config in configs] == [0.5] * 3
+    assert configs[1].agent_settings["sampling"] == "arm"
+    assert options["max_lanes"] == 7
+
+
+def test_a_config_is_the_base_of_a_sweep(planned, finished) -> None:
+    plan, _ = planned("--config", finished / "config.json", "--agent", "lints,linucb", "--grid", "gamma=0.5,1")
+    assert {(config.batch_size, config.rounds) for config in plan.configs()} == {(8, 300)}
+    assert [c.agent_settings["alpha"] for c in plan.configs() if c.agent == "linucb"] == [2.0, 2.0]
+
+
+def test_help_shows_the_settings_of_all_agents_of_a_sweep() -> None:
+    words = " ".join(call("sweep", "--agent", "lints,neural-boltzmann", "--help").out.split())
+    for text in ("agent lints:", "--alpha", "agent neural-boltzmann:", "--temperature", "--grid NAME", "--num-configs"):
+        assert text in words
+    assert "eta=n" in words
+
+
 def test_flags_take_their_value_after_a_space_or_an_equals_sign(chosen) -> None:
     assert chosen("--alpha", "2.5").agent_settings["alpha"] == 2.5
     assert chosen("--alpha=2.5").agent_settings["alpha"] == 2.5

@@ -1,6 +1,7 @@
 """Interruption: a run that is killed or stopped goes on from its last checkpoint to the same numbers, bit for bit."""
 
 import json
+import random
 import shutil
 import signal
 import struct
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from etils import epath
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxbandit.checkpoint import Checkpoints
+from jaxbandit.output import can_resume
 from tests.command_line import Result, assert_refused, call, hashes, shell, start
 
 AGENTS = {"linucb": ("--agent", "linucb"), "neural": ("--agent", "neural-boltzmann-gumbel", "--user-layers", "8,4")}
@@ -152,3 +155,76 @@ def test_a_damaged_summary_of_a_finished_run_is_refused(whole, tmp_path) -> None
     shutil.copytree(whole, out)
     (out / "summary.json").write_text("{")
     assert_refused(call("run", "--resume", "--out", out), "summary.json", "delete it")
+
+
+SWEEPS = {
+    "groups": ("--agent", "linucb,lints", "--training-loops", "60", "--grid", "alpha=0.1,1,10", "add-bias=true,false"),
+    "halving in tiles": (
+        *("--agent", "linucb,uniform", "--training-loops", "90", "--halving", "eta=3", "--max-lanes", "8"),
+        *("--sample", "alpha=log:0.1:100", "--num-configs", "9"),
+    ),
+}
+
+
+@pytest.fixture(scope="session", params=SWEEPS)
+def sweep(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return *SWEEPS[request.param], "--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "3"
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Keep all programs, so that a process started again simulates soon."""
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@pytest.fixture(scope="session")
+def whole_sweep(sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "sweep"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        result = shell("sweep", *sweep, "--out", out)
+    assert result.status == 0, result
+    return out
+
+
+def meet(process: subprocess.Popen[str], out: Path, before: int, number: signal.Signals, seconds: float) -> Result:
+    """Send a signal so many seconds after the process has taken the directory, unless it is done by then."""
+    while written(out) == before and process.poll() is None:
+        time.sleep(0.01)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out_text, err = process.communicate(timeout=120)
+    return Result(process.returncode, out_text, err)
+
+
+def written(out: Path) -> int:
+    """When config.json was written last; a process that goes on writes it again."""
+    return (out / "config.json").stat().st_mtime_ns if (out / "config.json").exists() else 0
+
+
+def test_a_sweep_that_is_met_anywhere_goes_on_to_the_same_table(sweep, whole_sweep, tmp_path, quick) -> None:
+    out, seed = tmp_path / "sweep", random.randrange(10**6)
+    print(f"the moments are those of seed {seed}")  # shown where it fails
+    moments, kept = random.Random(seed), False
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        before = written(out)
+        process = start("sweep", *(("--resume",) if kept else sweep), "--out", out)
+        met = meet(process, out, before, number, moments.uniform(0, 2.5))
+        kept = can_resume(epath.Path(out / "checkpoints"))
+        assert "Traceback" not in met.err
+        assert met.status in (0, 130 if number == signal.SIGTERM else -number), met
+        if number == signal.SIGTERM and met.status:
+            hint = f"; go on with: jaxbandit sweep --resume --out {out}" if kept else ""
+            assert met.err.splitlines()[-1] == f"jaxbandit: interrupted{hint}"
+            assert out.exists() == kept
+        if not kept:
+            shutil.rmtree(out, ignore_errors=True)  # of one that was killed before it had saved anything
+    result = shell("sweep", *(("--resume",) if out.exists() else sweep), "--out", out)
+    assert result.status == 0, result
+    assert not (out / "checkpoints").exists()
+    for name in ("results.csv", "results.parquet", "best.json", "metrics.csv", "config.json", "halving.csv"):
+        assert (out / name).exists() == (whole_sweep / name).exists()
+        if (out / name).exists():
+            assert (out / name).read_bytes() == (whole_sweep / name).read_bytes(), name
