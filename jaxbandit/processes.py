@@ -64,6 +64,15 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
 
 
+def least(number: int) -> int:
+    """The smallest number that any process has, to seven digits."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.float32(number)).min())
+
+
 def from_first(make: Callable[[], Result], like: Callable[[], Result]) -> Result:
     """Hand to all processes what the first one makes: arrays of the shapes and types of `like`."""
     if jax.process_count() == 1:

@@ -146,7 +146,11 @@ def _build(configs: Sequence[Config]) -> list[Group]:
 
 def show(plan: Plan, summary: dict[str, Any], out: str) -> None:
     """Print the leaderboard of a finished sweep."""
-    frame = pl.read_parquet((epath.Path(out) / "results.parquet").read_bytes())
+    path = epath.Path(out) / "results.parquet"
+    try:
+        frame = pl.read_parquet(path.read_bytes())
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}; allowed: that of a finished sweep") from None
     totals = {**summary, **summary["sweep"]}
     reporting.print_leaderboard(frame, swept=plan.swept, metric=plan.metric, totals=totals, directory=out)
 
@@ -313,7 +317,7 @@ def _read(place: epath.Path) -> np.ndarray | None:
 def _load(path: epath.Path) -> np.ndarray:
     try:
         return np.load(io.BytesIO(path.read_bytes()))
-    except ValueError:
+    except (ValueError, EOFError):
         raise InputError(f"{str(path)!r} is damaged; delete it to have it computed again") from None
 
 

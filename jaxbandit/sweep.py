@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxbandit import memory, simulate
+from jaxbandit import memory, processes, simulate
 from jaxbandit.errors import InputError
 from jaxbandit.metrics import RoundMetrics
 from jaxbandit.simulate import Carry
@@ -111,7 +111,7 @@ def compile_tiles(
         InputError: not even one lane for each device fits.
     """
     devices, most = jax.devices(), max_lanes
-    budget = memory.budget(devices[0])
+    budget = processes.least(memory.budget(jax.local_devices()[0]))  # so that all processes cut the same tiles
     while True:
         lanes = layout(size(grid), num_seeds, num_devices=len(devices), columns=columns, max_lanes=most)
         shape = lanes[0].config.shape

@@ -1,11 +1,14 @@
 """Sweeps end to end: the command line in, tables and pictures out."""
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from jaxbandit import search
+from jaxbandit import execution, search
 from jaxbandit.config import read_config
+from jaxbandit.interruption import Interrupted
 from jaxbandit.metrics import Curves
 from tests.command_line import Result, assert_refused, call, hashes, start
 
+from .test_bad_input import DiskUsage
 from .test_promises import compilations
 
 WORLD = ("--env", "wheel", "--batch-size", "8", "--training-loops", "6", "--steps-per-loop", "10", "--seeds", "3")
@@ -264,6 +269,103 @@ def test_other_flags_are_refused_where_a_sweep_is_resumed(swept, halved) -> None
     assert_refused(call("sweep", "--seeds", "4", "--resume", "--out", swept), "allowed")
     assert_refused(call("run", *WORLD, "--resume", "--out", swept), "a sweep and a single run")
     assert hashes(swept) == before
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """Let a signal come to the next sweep before chunk number `chunk`."""
+
+    def stop_before(chunk: int) -> None:
+        event, calls, advance_rows = threading.Event(), [], execution._call
+
+        def call_program(*args: Any) -> Any:
+            calls.append(args)
+            if len(calls) == chunk:
+                event.set()
+            return advance_rows(*args)
+
+        if chunk == 0:
+            event.set()
+        monkeypatch.setattr(execution, "_call", call_program)
+        monkeypatch.setattr(search, "stop_requests", lambda: contextlib.nullcontext(event))
+
+    return stop_before
+
+
+STATIC = ("--agent", "linucb", *WORLD, "--grid", "alpha=1,10,100", "add-bias=true,false")
+
+
+def test_a_signal_is_heard_between_two_programs_and_leaves_nothing(stopping, tmp_path) -> None:
+    stopping(0)
+    stopped = call("sweep", *STATIC, "--out", tmp_path / "out")
+    assert stopped.status == 130
+    assert stopped.err.splitlines()[-1] == "jaxbandit: interrupted"
+    assert stopped.err.count("compiling") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def interrupted(stopping, tmp_path, monkeypatch) -> Path:
+    """A sweep in tiles that was stopped in its second group."""
+    stopping(70)
+    out = tmp_path / "interrupted"
+    stopped = call("sweep", *STATIC, "--max-lanes", "8", "--out", out)
+    assert stopped.status == 130, stopped
+    assert stopped.err.splitlines()[-1] == f"jaxbandit: interrupted; go on with: jaxbandit sweep --resume --out {out}"
+    assert len(list((out / "checkpoints").glob("*.npy"))) == 1
+    monkeypatch.undo()
+    return out
+
+
+def test_what_is_done_is_not_done_again_and_the_limit_of_lanes_is_remembered(interrupted, tmp_path) -> None:
+    resumed = sweep("--resume", "--out", interrupted)
+    assert resumed.err.count("compiling") == 1
+    sweep(*STATIC, "--out", tmp_path / "whole")
+    assert_frame_equal(table(interrupted), table(tmp_path / "whole"), rel_tol=1e-5, abs_tol=1e-9)
+
+
+def test_another_limit_of_lanes_is_refused_where_a_sweep_is_resumed(interrupted) -> None:
+    before = hashes(interrupted)
+    other = call("sweep", "--resume", "--max-lanes", "16", "--out", interrupted)
+    assert_refused(other, "max_lanes is 16, but was 8 before", "the same")
+    assert hashes(interrupted).keys() == before.keys()
+    sweep("--resume", "--max-lanes", "8", "--out", interrupted)
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_part_of_a_sweep_that_is_damaged_is_refused(interrupted, size) -> None:
+    (part,) = (interrupted / "checkpoints").glob("*.npy")
+    part.write_bytes(part.read_bytes()[:size])
+    assert_refused(call("sweep", "--resume", "--out", interrupted), part.name, "is damaged; delete it")
+    part.unlink()
+    assert sweep("--resume", "--out", interrupted).err.count("compiling") == 2
+
+
+def test_a_sweep_killed_before_its_table_was_written_computes_nothing_again(tmp_path, monkeypatch) -> None:
+    def die(*args: object) -> None:
+        raise Interrupted("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "_write", die)
+        assert call("sweep", *STATIC, "--out", tmp_path / "out").status == 130
+    resumed = sweep("--resume", "--out", tmp_path / "out")
+    assert "compiling" not in resumed.err
+    assert table(tmp_path / "out").height == 6
+    assert json.loads((tmp_path / "out/summary.json").read_text())["interactions_per_second"] is None
+
+
+def test_a_full_disk_before_the_first_checkpoint_leaves_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: DiskUsage(100, 100, 0))
+    assert_refused(call("sweep", *STATIC, "--out", tmp_path / "out"), "cannot write the checkpoint", "No space left")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_sweep_without_its_table_is_refused(swept, tmp_path) -> None:
+    shutil.copytree(swept, tmp_path / "out")
+    (tmp_path / "out/results.parquet").write_bytes(b"PAR1")
+    assert_refused(call("sweep", "--resume", "--out", tmp_path / "out"), "results.parquet", "cannot be read")
+    (tmp_path / "out/results.parquet").unlink()
+    assert_refused(call("sweep", "--resume", "--out", tmp_path / "out"), "results.parquet", "cannot be read")
 
 
 def test_a_sweep_leaves_a_trace_of_its_first_chunks(tmp_path) -> None:
