@@ -85,6 +85,7 @@ def versions() -> dict[str, Any]:
         "platform": device.platform,
         "devices": jax.device_count(),
         "cpus": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],  # above the number of CPUs: somebody else was at work as well
         "machine": platform.machine(),
         "jax": jax.__version__,
         "numpy": np.__version__,

@@ -1,6 +1,6 @@
 """Write the README's generated parts: what stands between `<!-- NAME -->` and `<!-- end -->` for each NAME below.
 
-Sources: the registries, benchmarks/results/throughput.jsonl, and the run in benchmarks/results/run.json.
+Sources: the registries, the run in benchmarks/results/run.json, and the JSON lines beside it (see speed_tables.py).
 Run: python benchmarks/report.py [--check]     (--check: exit status 1 when the README is out of date, write nothing)
 """
 
@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import speed_tables
 
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
@@ -36,25 +38,6 @@ def shown(default: Any) -> str:
     return {"None": "auto", "True": "true", "False": "false"}.get(str(default), str(default))
 
 
-def throughput() -> str:
-    """A row for each case of throughput.py, all of one run on one machine."""
-    cases = [json.loads(line) for line in (RESULTS / "throughput.jsonl").read_text().splitlines()]
-    first = cases[0]
-    lines = [
-        f"Measured on {first['device']} ({first['cpus']} CPU cores, {first['machine']}), jax {first['jax']}, "
-        f"NumPy {first['numpy']}, Python {first['python']}; ratings `{first['ratings']}`, factoriser `svd`, rank 20, "
-        "20 arms, LinUCB on concatenated features where nothing else is said.",
-        "",
-        "| case | interactions/s (median) | slowest – fastest | compile |",
-        "|---|---:|---:|---:|",
-    ]
-    for case in cases:
-        compiled = f"{case['compile_seconds']:.1f} s" if "compile_seconds" in case else "–"
-        spread = f"{case['slowest']:,.0f} – {case['fastest']:,.0f}"
-        lines.append(f"| {case['case']} | {case['interactions_per_second']:,.0f} | {spread} | {compiled} |")
-    return "\n".join(lines)
-
-
 def run() -> str:
     """The final numbers of the run whose picture the README shows."""
     summary = json.loads((RESULTS / "run.json").read_text())
@@ -78,7 +61,9 @@ def estimate(value: dict[str, float] | None) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "agents": lambda: registry(AGENTS),
     "environments": lambda: registry(ENVIRONMENTS),
-    "throughput": throughput,
+    "throughput": speed_tables.throughput,
+    "scaling": speed_tables.scaling,
+    "roofline": speed_tables.roofline,
     "run": run,
 }
 

@@ -100,7 +100,7 @@ def short(value: float) -> str:
     """1682 -> 1,682; 87585 -> 88k; 1000000 -> 1M."""
     if value >= 1e6:
         return f"{value / 1e6:g}M"
-    return f"{value / 1e3:.0f}k" if value >= 5e4 or value % 1e4 == 0 else f"{value:,.0f}"
+    return f"{value / 1e3:.0f}k" if value >= 1e4 else f"{value:,.0f}"
 
 
 def notes(line: dict[str, Any]) -> str:

@@ -82,17 +82,14 @@ def measure(report: Report, ratings: str, name: str, case: str) -> None:
     world = world_of(ratings, changes)
     ours = lanes_runner(world, batch_size=batch_size, configurations=configurations, seeds=seeds)
     loop_rounds = NUMPY_ROUNDS.get(case, 0)
-    works = [partial(ours.advance, rounds)] + [
-        lambda: numpy_linucb.simulate(world.params, batch_size, loop_rounds)
-    ] * bool(loop_rounds)
+    works = [partial(ours.advance, rounds)]
+    if loop_rounds:
+        works.append(lambda: numpy_linucb.simulate(world.params, batch_size, loop_rounds))
     seconds, *others = timed(works, repeats)
     settings = {"agent": changes.get("agent", "linucb"), "env": changes.get("env", "mf-per-arm")}
     settings |= {"batch_size": batch_size, "rounds": rounds}
     settings |= {} if changes is WIDE else {"ratings": name}
-    measured = rates(ours.per_round * rounds, seconds) | {
-        "seconds": float(np.median(seconds)),
-        "compile_seconds": ours.compile_seconds,
-    }
+    measured = rates(ours.per_round * rounds, seconds) | {"compile_seconds": ours.compile_seconds}
     report.add(case=case, by="jaxbandit", **settings, lanes=configurations * seeds, **measured)
     for spent in others:
         measured = rates(batch_size * loop_rounds, spent)

@@ -151,18 +151,20 @@ def sweep(
 
     --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
     """
-    from jaxbandit import flags, plan, processes, search
+    from dataclasses import replace
+
+    from jaxbandit import config, flags, plan, processes, search
 
     _prepare(out, resume, distributed)
-    asked = _given({**given, "agent": agent, "grid": grid or None, "sample": sample or None, "halving": halving})
-    if out is not None and resume and not asked:
-        chosen = flags.kept_plan(out)
+    asked = _given(given)
+    extras = {name: asked.pop(name) for name in ("num_configs", "sampler", "metric") if name in asked}
+    if out is not None and resume and not (grid or sample or agent or halving or extras):
+        kept = flags.kept_plan(out)
+        chosen = replace(kept, base=config.checked(config.changed(kept.base, asked)))
     else:
-        extras = {name: asked.pop(name) for name in ("num_configs", "sampler", "metric") if name in asked}
         axes: dict[str, Any] = {flag: flags.axes(flag, values) for flag, values in (("grid", grid), ("sample", sample))}
-        entries = {name: value for name, value in asked.items() if name not in ("agent", "grid", "sample", "halving")}
         agents = (agent or ctx.obj.agent).split(",")
-        chosen = plan.make_plan(ctx.obj, entries, agents, **axes, **extras, eta=halving)
+        chosen = plan.make_plan(ctx.obj, asked, agents, **axes, **extras, eta=halving)
     out = out or _new_directory(f"sweep-{chosen.base.agent}-{chosen.base.env}")
     limits: dict[str, Any] = {"checkpoint_every": checkpoint_every, "max_lanes": max_lanes, "profile": profile}
     summary = search.run(chosen, out, resume=resume, **limits)

@@ -65,7 +65,7 @@ def epsilon_greedy(
     ties: Ties = "random",
 ) -> Int[Array, " B"]:
     """Take a uniform allowed arm, the greedy one included, with probability epsilon; else a best one."""
-    coin_key, uniform_key, greedy_key = jax.random.split(key, 3)
+    coin_key, uniform_key, greedy_key = words.split(key, 3)
     explore = jax.random.uniform(coin_key, scores.shape[:1]) < epsilon
     anything = uniform(uniform_key, context, scores.shape[1])
     return jnp.where(explore, anything, greedy(greedy_key, allowed(context, scores), ties))
@@ -91,7 +91,7 @@ def boltzmann_gumbel(
 
     Source: Cesa-Bianchi et al. 2017, "Boltzmann exploration done right".
     """
-    noise_key, tie_key = jax.random.split(key)
+    noise_key, tie_key = words.split(key)
     noise = jax.random.gumbel(noise_key, scores.shape)
     width = jax.lax.rsqrt(jnp.maximum(pulls, 1.0))
     noisy = jnp.where(pulls[None] > 0, scores + scale * width[None] * noise, jnp.finfo(scores.dtype).max)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+from jaxbandit import words
 from jaxbandit.metrics import RoundMetrics, measure
 from jaxbandit.types import Agent, Environment, Interaction
 
@@ -33,7 +34,7 @@ def one_round(
     round: Int[Array, ""],
 ) -> tuple[Carry, RoundMetrics]:
     """Observe B users, act with the parameters from before the batch, pay, learn once from the whole batch."""
-    keys = jax.random.split(jax.random.fold_in(key, round), 4)
+    keys = words.split(words.fold_in(key, round), 4)
     context, means = environment.observe(keys[0], params, carry.environment, batch_size)
     means = jax.lax.optimization_barrier(means)  # once, for reward and regret alike
     seen = context._replace(truth=means) if agent.privileged else context

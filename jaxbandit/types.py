@@ -5,6 +5,7 @@ independent simulations (configuration x seed); no type here knows of them, `jax
 Letters: B users per round, K arms offered, Du and Da features of a user and of an arm, N items in the catalogue.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ class Spec(NamedTuple):
     num_actions: int  # K, arms offered to a user
     user_dim: int  # Du
     arm_dim: int  # Da; 0 where arms are fixed and have no features: arm k is the same arm in every round
+    reward_range: tuple[float, float] = (-math.inf, math.inf)  # no reward lies outside
 
 
 class Catalogue(NamedTuple):

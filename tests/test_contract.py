@@ -1,4 +1,7 @@
-"""What every agent must do in every environment. No line here knows a name: new ones are tested by being registered."""
+"""What every agent must do in every kind of world, and every world with the first agent that takes it.
+
+No line here knows a name: new ones are tested by being registered.
+"""
 
 from functools import cache, partial
 
@@ -10,6 +13,7 @@ import pytest
 from jaxbandit import simulate, sweep
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.errors import InputError
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Interaction
 
@@ -17,8 +21,8 @@ from .support import make_agent, masked, one_lane, small_world
 
 BATCH, SEEDS = 4, 8
 EDGES = np.array([0, 100, 200], np.int32)
-PAIRS = [(agent, env) for env in ENVIRONMENTS for agent in AGENTS]
 ROOT = jax.random.key(7)
+LEARNERS = [agent for agent, factory in AGENTS.items() if hyperparameters(factory)]
 
 
 @cache
@@ -26,6 +30,29 @@ def traced_values(agent: str) -> dict[str, jax.Array]:
     """Two values of each hyperparameter that a sweep may trace: the default, and half of it."""
     settings = hyperparameters(AGENTS[agent]).values()
     return {s.name: jnp.array([s.default, s.default / 2], jnp.float32) for s in settings if s.is_traced}
+
+
+@cache
+def refusal(agent: str, env: str) -> str | None:
+    """Say why an agent does not go with an environment; None where it does."""
+    try:
+        make_agent(agent, small_world(env)[0])(**{name: values[0] for name, values in traced_values(agent).items()})
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def worlds_of_each_kind() -> list[str]:
+    """A world with fixed arms, and one whose arms have features."""
+    kinds = {bool(small_world(env)[0].spec.arm_dim): env for env in ENVIRONMENTS}
+    return [kinds[False], kinds[True]]
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every agent in a world of each kind that it takes, and every world with an agent that learns."""
+    found = [(agent, env) for env in worlds_of_each_kind() for agent in AGENTS]
+    found += [(next(agent for agent in LEARNERS if refusal(agent, env) is None), env) for env in ENVIRONMENTS]
+    return [pair for pair in dict.fromkeys(found) if refusal(*pair) is None]
 
 
 @cache
@@ -45,7 +72,7 @@ def swept(agent: str, env: str):
     return lanes, runs, len(made)
 
 
-each_pair = pytest.mark.parametrize(("agent", "env"), PAIRS)
+each_pair = pytest.mark.parametrize(("agent", "env"), pairs())
 
 
 @each_pair
@@ -146,19 +173,13 @@ def variants(agent: str) -> list[dict]:
     return switches + [{s.name: c} for s in settings if s.kind == "choice" for c in s.choices if c != s.default]
 
 
-def one_world_of_each_kind() -> list[str]:
-    """A world with fixed arms, and one whose arms have features."""
-    kinds = {bool(small_world(env)[0].spec.arm_dim): env for env in ENVIRONMENTS}
-    return [kinds[False], kinds[True]]
-
-
 VARIANTS = [(agent, variant) for agent in AGENTS for variant in variants(agent)]
 
 
 @pytest.mark.parametrize(("agent", "variant"), VARIANTS, ids=lambda x: x if isinstance(x, str) else str(x))
 def test_every_choice_of_every_agent_runs_where_arms_have_features_and_where_not(agent, variant):
     values = {name: column[0] for name, column in traced_values(agent).items()}
-    for env in one_world_of_each_kind():
+    for env in [env for env in worlds_of_each_kind() if refusal(agent, env) is None]:
         environment, params = small_world(env)
         environment = masked(environment)
         run = one_lane(environment, params, make_agent(agent, environment, **variant), BATCH)

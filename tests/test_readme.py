@@ -53,3 +53,10 @@ def test_the_generated_parts_are_up_to_date() -> None:
         env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": ""},
     )
     assert got.returncode == 0, got.stderr
+
+
+def test_no_number_about_speed_is_typed_by_hand() -> None:
+    section = re.search(r"^## Speed\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)[1]
+    generated = re.compile(r"<!-- \w+ -->\n.*?<!-- end -->|```.*?```|`[^`]*`", re.DOTALL)
+    assert len(generated.findall(section)) > 3
+    assert re.findall(r"[^\n]*\d[^\n]*", generated.sub("", section)) == []

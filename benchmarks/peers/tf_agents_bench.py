@@ -108,6 +108,7 @@ def measure(case: str, loop: str, path: Path, seconds: float) -> dict:
         "last_regret": float(np.mean(regrets[-10:])),
         "device": processor(),
         "cpus": CORES,
+        "load": os.getloadavg()[0],
         "machine": platform.machine(),
         "tensorflow": tf.__version__,
         "numpy": np.__version__,

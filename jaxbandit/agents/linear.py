@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit import exploration, features, posterior
+from jaxbandit import exploration, features, posterior, words
 from jaxbandit.agents import settings
 from jaxbandit.posterior import Posterior, Solution, einsum
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
@@ -66,7 +66,7 @@ def lints(
     """
 
     def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
-        noise_key, tie_key = jax.random.split(key)
+        noise_key, tie_key = words.split(key)
         mean, variance = model.predict(context, solution)
         if sampling == "arm":
             deviation = jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)

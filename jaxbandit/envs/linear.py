@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Key
 
+from jaxbandit import words
+from jaxbandit.envs import sampling
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
@@ -43,7 +45,7 @@ def linear(
     theta = theta.astype(jnp.float32) / ((context_dim + num_actions) if normalized else 1)
 
     def observe(key: Key[Array, ""], params: LinearParams, state: Any, batch_size: int) -> tuple[Context, Array]:
-        user = jax.random.randint(key, (batch_size, context_dim), -10, 10).astype(jnp.float32)
+        user = _integers(key, -10, 10, batch_size, context_dim)
         means = jnp.einsum("bd,kd->bk", user, params.theta, precision=jax.lax.Precision.HIGHEST)
         return Context(user=user, user_id=jnp.arange(batch_size)), means
 
@@ -67,14 +69,18 @@ def linear_per_arm(
         return jax.random.normal(key, (user_dim + arm_dim,))
 
     def observe(key: Key[Array, ""], params: PerArmParams, theta: Array, batch_size: int) -> tuple[Context, Array]:
-        user_key, arm_key = jax.random.split(key)
-        user = jax.random.randint(user_key, (batch_size, user_dim), -10, 10).astype(jnp.float32)
-        arms = jax.random.randint(arm_key, (batch_size, num_actions, arm_dim), -2, 3).astype(jnp.float32)
+        user_key, arm_key = words.split(key)
+        user = _integers(user_key, -10, 10, batch_size, user_dim)
+        arms = _integers(arm_key, -2, 3, batch_size, num_actions, arm_dim)
         dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
         means = dot(user, theta[:user_dim])[:, None] + dot(arms, theta[user_dim:])
         return Context(user=user, user_id=jnp.arange(batch_size), arms=arms), means
 
     return Environment(Spec(num_actions, user_dim, arm_dim), init, observe, _pay), PerArmParams(jnp.float32(sigma))
+
+
+def _integers(key: Key[Array, ""], start: int, stop: int, *shape: int) -> Float[Array, "..."]:
+    return (start + sampling.uniform(key, stop - start, *shape)).astype(jnp.float32)
 
 
 def _pay(

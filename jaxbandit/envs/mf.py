@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Int, Key
 
+from jaxbandit import words
 from jaxbandit.data import Ratings
 from jaxbandit.envs import sampling
 from jaxbandit.envs.outcome import expected, outcome
@@ -80,7 +81,7 @@ def mf_per_arm(
     params = _params(ratings, tables, weights, popularity, reward, reward_sd)
 
     def observe(key: Key[Array, ""], params: Params, state: Any, batch_size: int) -> tuple[Context, Array]:
-        user_key, arm_key = jax.random.split(key)
+        user_key, arm_key = words.split(key)
         if params.users is None:
             user_id = sampling.uniform(user_key, params.user.shape[0], batch_size)
         else:

@@ -7,9 +7,9 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxbandit import words
 
 
-def uniform(key: Key[Array, ""], population: int, batch: int) -> Int[Array, " batch"]:
+def uniform(key: Key[Array, ""], population: int, *shape: int) -> Int[Array, "..."]:
     """Draw indices with replacement; probabilities are within population / 2^32 (relative) of uniform."""
-    return multiply_high(words.bits(key, (batch,)), jnp.uint32(population)).astype(jnp.int32)
+    return multiply_high(words.bits(key, shape), jnp.uint32(population)).astype(jnp.int32)
 
 
 def distinct(key: Key[Array, ""], population: int, batch: int, count: int) -> Int[Array, "batch count"]:
