@@ -395,7 +395,7 @@ def test_a_run_and_a_sweep_can_be_compared(swept, tmp_path) -> None:
 
 SHARED = ("--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "3", "--max-lanes", "16")
 LONG = (
-    *("--agent", "linucb,uniform", *SHARED, "--training-loops", "60", "--metric", "cumulative_regret"),
+    *("--agent", "linucb,uniform", *SHARED, "--training-loops", "2", "--metric", "cumulative_regret"),
     *("--sample", "alpha=log:0.1:100", "--num-configs", "9", "--halving", "eta=3"),
 )
 
