@@ -77,9 +77,10 @@ def start(work: Work, checkpoints: Checkpoints | None) -> State:
     place = tile * work.rounds + rounds
     if rounds not in edges or tile > len(work.tiles):
         raise checkpoints.foreign(place)
-    carry, sums = processes.from_first(
-        lambda: checkpoints.restore(place, (carry, sums)),
-        lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), (carry, sums)),
+    like = (carry, sums, work.tiles[0].config)
+    carry, sums, _ = processes.from_first(
+        lambda: checkpoints.restore(place, like),
+        lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like),
     )
     return State(carry, np.array(sums, np.float64), tile, int(np.searchsorted(edges, rounds)))
 
@@ -123,7 +124,7 @@ def advance(
         stopping, saving = processes.any_of(stop.is_set(), due)
         if stopping or saving or is_finished(work, state):
             began = time.perf_counter()
-            _save(checkpoints, now, state)
+            _save(checkpoints, now, work, state)
             saved, saved_at = now, time.perf_counter()
             cost = saved_at - began
         if stopping:
@@ -192,6 +193,7 @@ def _call(work: Work, state: State) -> State:
     return State(carry, state.sums, state.tile + done // last, done % last)
 
 
-def _save(checkpoints: Checkpoints, rounds: int, state: State) -> None:
+def _save(checkpoints: Checkpoints, rounds: int, work: Work, state: State) -> None:
+    """Save the state, and a tile: its shape says which lanes are done, also where they have no state."""
     carry = processes.gather(state.carry)
-    processes.by_first(lambda: checkpoints.save(rounds, (carry, state.sums)))
+    processes.by_first(lambda: checkpoints.save(rounds, (carry, state.sums, work.tiles[0].config)))
