@@ -175,3 +175,19 @@ def test_the_first_chunks_are_traced_and_the_trace_is_ended_in_any_case(monkeypa
     with execution.tracing(None) as trace:
         trace()
     assert calls == []
+
+
+@pytest.mark.parametrize("change", ["other tiles", "fewer tiles"])
+def test_a_checkpoint_of_other_tiles_is_refused_where_lanes_have_no_state(change, tmp_path) -> None:
+    def without(carry: Any, tile: Tile, edges: np.ndarray) -> tuple[Any, RoundMetrics]:
+        carry = {**begin(tile), "round": np.full(len(tile.seed), edges[0])}
+        return (), advance(carry, tile, edges)[1]
+
+    work = Work(Program(lambda tile: (), without, 0), layout(3, 4, columns=2, max_lanes=4), MEMBERS, 4, 8, EDGES)
+    go(work, execution.start(work, None), tmp_path, every=10**6, until=7)  # in the second tile
+    assert execution.start(work, Checkpoints(tmp_path)).tile == 1
+    most = {"other tiles": 6, "fewer tiles": 8}[change]
+    other = work._replace(tiles=layout(3, 4, columns=2, max_lanes=most))
+    assert 1 < len(other.tiles) < len(work.tiles)
+    with pytest.raises(InputError, match="belongs to another program"):
+        execution.start(other, Checkpoints(tmp_path))
