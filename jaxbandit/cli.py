@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from jaxbandit.errors import InputError, unknown
-from jaxbandit.interruption import Interrupted, interruptible
+from jaxbandit.interruption import Interrupted, interruptible, stop_requests
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -72,8 +72,10 @@ class RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Make the flags that the arguments call for, then parse."""
-        from jaxbandit import flags
-
+        with stop_requests() as stop:  # an extension that is being loaded may lose what a handler raises, or crash
+            from jaxbandit import flags, search  # noqa: F401
+        if stop.is_set():
+            raise Interrupted("interrupted")
         ctx.obj = flags.base_config(args)
         self.params = self.flags_of(args, ctx.obj)
         try:

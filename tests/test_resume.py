@@ -6,6 +6,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.output import can_resume
-from tests.command_line import Result, assert_refused, call, hashes, shell, start
+from tests.command_line import ROOT, Result, assert_refused, call, hashes, shell, start
 
 AGENTS = {"linucb": ("--agent", "linucb"), "neural": ("--agent", "neural-boltzmann-gumbel", "--user-layers", "8,4")}
 WORLD = ("--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "2", "--checkpoint-every", "10")
@@ -114,6 +115,31 @@ def test_a_run_stopped_before_its_first_round_says_so_and_leaves_nothing(number,
     lines = [line for line in err.splitlines() if not line.startswith(("building", "compiling"))]
     assert lines == ["jaxbandit: interrupted"]
     assert not out
+    assert not (tmp_path / "run").exists()
+
+
+CARELESS = """
+import os, signal, sys
+
+class Loader:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jaxlib":
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except BaseException:  # as some extensions do
+                pass
+
+sys.meta_path.insert(0, Loader())
+from jaxbandit import cli
+cli.main(sys.argv[1:])
+"""
+
+
+def test_a_signal_while_a_library_is_loaded_is_not_lost(tmp_path) -> None:
+    args = ("run", "--env", "wheel", "--training-loops", "1", "--out", tmp_path / "run")
+    command = [sys.executable, "-c", CARELESS, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "jaxbandit: interrupted\n")
     assert not (tmp_path / "run").exists()
 
 
