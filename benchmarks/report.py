@@ -1,6 +1,7 @@
 """Write the README's generated parts: what stands between `<!-- NAME -->` and `<!-- end -->` for each NAME below.
 
-Sources: the registries, the run in benchmarks/results/run.json, and the JSON lines beside it (see speed_tables.py).
+Sources: the registries, and in benchmarks/results the summary of a run (run.json), summary and results of a sweep
+(sweep.json, sweep.csv), and the JSON lines of the benchmarks (see speed_tables.py).
 Run: python benchmarks/report.py [--check]     (--check: exit status 1 when the README is out of date, write nothing)
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import speed_tables
 
 from jaxbandit.agents import AGENTS
@@ -19,6 +21,7 @@ from jaxbandit.hyperparameters import hyperparameters
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+LEADERS = 5
 
 
 def registry(entries: dict[str, Callable[..., Any]]) -> str:
@@ -54,6 +57,35 @@ def run() -> str:
     return "\n".join([*lines, "", f"{fit}; correlation with the true utilities {world['truth_correlation']:.2f}."])
 
 
+def sweep() -> str:
+    """The leaders of the sweep whose picture the README shows."""
+    frame = pl.read_csv(RESULTS / "sweep.csv")
+    summary = json.loads((RESULTS / "sweep.json").read_text())
+    lines = [
+        "| rank | alpha | regret | difference to the best, 95% interval | average return |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for row in frame.head(LEADERS).iter_rows(named=True):
+        regret, reward = ({"mean": row[name], "stderr": row[f"{name}_stderr"]} for name in ("regret", "average_return"))
+        interval = f"{row['difference']:+.4f} [{row['difference_low']:.4f}, {row['difference_high']:.4f}]"
+        cells = (
+            row["rank"],
+            f"{row['alpha']:.4g}",
+            estimate(regret),
+            interval if row["rank"] > 1 else "best",
+            estimate(reward),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    first, seconds = frame.row(0, named=True), summary["seconds"]
+    text = (
+        f"The first of {len(frame)} values of alpha, with {first['seeds']} seeds each: "
+        f"{len(frame) * first['seeds']:,} lanes of LinUCB on `{first['ratings']}` ({first['factorizer']}, "
+        f"ridge {first['tikhonov-weight']:g}), {summary['sweep']['interactions']:,} interactions in "
+        f"{seconds['run']:.0f} s after {seconds['compile']:.1f} s of compilation on one {summary['device']['kind']}."
+    )
+    return "\n".join([text, "", *lines])
+
+
 def estimate(value: dict[str, float] | None) -> str:
     return "–" if value is None else f"{value['mean']:.4f} ± {value['stderr']:.4f}"
 
@@ -65,6 +97,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "scaling": speed_tables.scaling,
     "roofline": speed_tables.roofline,
     "run": run,
+    "sweep": sweep,
 }
 
 

@@ -56,6 +56,15 @@ def joint(
     return product.reshape(*product.shape[:-2], -1)
 
 
+def parts(
+    features: Features, add_bias: bool, user: Float[Array, "B Du"], arm: Float[Array, "B Da"]
+) -> tuple[Float[Array, "B _"], ...]:
+    """Joint features as pieces side by side; one that knows no arm is the same for all who meet these users."""
+    if features == "concat":
+        return with_bias(user, add_bias), arm
+    return (joint(features, add_bias, user, arm),)
+
+
 def pair_products(features: np.ndarray) -> np.ndarray:
     """Products v_i v_j, i <= j, of each row [N, Da] -> [N, Da (Da + 1) / 2], off-diagonal ones doubled."""
     i, j = np.triu_indices(features.shape[1])
@@ -77,10 +86,10 @@ def chosen(context: Context, action: Int[Array, " B"]) -> Float[Array, "B Da"]:
     """Features of the arms taken."""
     if context.catalogue is None:
         assert context.arms is not None, "the arms of this context have no features"
-        return jnp.take_along_axis(context.arms, action[:, None, None], axis=1)[:, 0]
+        return jnp.take_along_axis(context.arms, action[:, None, None], axis=1, mode="clip")[:, 0]
     if context.arm_id is None:
         return context.catalogue.features[action]
-    return context.catalogue.features[jnp.take_along_axis(context.arm_id, action[:, None], axis=1)[:, 0]]
+    return context.catalogue.features[jnp.take_along_axis(context.arm_id, action[:, None], axis=1, mode="clip")[:, 0]]
 
 
 def linear(features: Features, add_bias: bool, context: Context, theta: Float[Array, "#B d"]) -> Float[Array, "B K"]:

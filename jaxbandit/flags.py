@@ -11,8 +11,9 @@ from jaxbandit.config import LOWEST, REGISTRIES, Config, checked, read_config, r
 from jaxbandit.errors import InputError, nearest, unknown
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
 from jaxbandit.output import config_file
-from jaxbandit.plan import SAMPLERS, Plan, read_plan
+from jaxbandit.plan import Plan, read_plan
 from jaxbandit.reporting import METRICS
+from jaxbandit.space import SAMPLERS
 
 HELP = {
     "env": "environment; see `jaxbandit list envs`",

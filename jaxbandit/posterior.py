@@ -38,16 +38,22 @@ def init(dim: int, *models: int) -> Posterior:
 
 def update(
     state: Posterior,
-    features: Float[Array, "B d"],
+    features: Float[Array, "B d"] | tuple[Float[Array, "B _"], ...],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
     gamma: Float[Array, ""] | float = 1.0,
 ) -> Posterior:
-    """Forget once by gamma and add a batch: A <- gamma A + sum w x x', b <- gamma b + sum w r x, n <- n + #{w > 0}."""
-    weighted = features * weight[:, None]
+    """Forget once by gamma and add a batch: A <- gamma A + sum w x x', b <- gamma b + sum w r x, n <- n + #{w > 0}.
+
+    Features may come in parts: products of those that several lanes share are then computed once.
+    """
+    parts = features if isinstance(features, tuple) else (features,)
+    weighted = [part * weight[:, None] for part in parts]
+    lower = [[einsum("bi,bj->ij", w, part) for part in parts[: i + 1]] for i, w in enumerate(weighted)]
+    blocks = [[lower[i][j] if j <= i else lower[j][i].T for j in range(len(parts))] for i in range(len(parts))]
     return Posterior(
-        gamma * state.precision + einsum("bi,bj->ij", weighted, features),
-        gamma * state.moment + einsum("bi,b->i", weighted, reward),
+        gamma * state.precision + jnp.block(blocks),
+        gamma * state.moment + jnp.concatenate([einsum("bi,b->i", w, reward) for w in weighted]),
         state.pulls + jnp.sum(weight > 0).astype(jnp.float32),
     )
 

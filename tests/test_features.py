@@ -71,6 +71,8 @@ def test_joint_features_of_chosen_arms_are_those_of_the_offer(kind, add_bias):
         chosen = features.joint(kind, add_bias, seen.user, features.chosen(seen, jnp.asarray(action)))
         expected = plain(kind, add_bias, seen)[np.arange(BATCH), action]
         np.testing.assert_allclose(chosen, expected, atol=1e-5)
+        parts = features.parts(kind, add_bias, seen.user, features.chosen(seen, jnp.asarray(action)))
+        np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), chosen)
 
 
 def test_hadamard_of_unequal_lengths_is_refused_in_words():

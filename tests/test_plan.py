@@ -355,7 +355,7 @@ def test_a_damaged_plan_is_refused(change) -> None:
 
 
 def test_a_plan_of_too_many_configurations_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr("jaxbandit.plan.MOST", 5)
+    monkeypatch.setattr("jaxbandit.space.MOST", 5)
     assert len(planned(grid={"alpha": "1,2,3,4,5"}).configs()) == 5
     with pytest.raises(InputError, match="6 configurations; allowed: 1 to 5"):
         planned(grid={"alpha": "1,2,3", "gamma": "0.5,1"})

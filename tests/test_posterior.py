@@ -54,6 +54,14 @@ def test_update_on_a_batch_equals_updates_one_by_one():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), batch, single)
 
 
+def test_update_by_parts_of_the_features_equals_an_update_by_the_whole():
+    x, reward, weight = normal(0, 40, 7), normal(1, 40), jnp.abs(normal(2, 40))
+    old = learned(7, seed=3)[0]
+    whole = posterior.update(old, x, reward, weight, 0.9)
+    parts = posterior.update(old, (x[:, :4], x[:, 4:5], x[:, 5:]), reward, weight, 0.9)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, parts)
+
+
 def test_update_each_equals_an_update_of_each_model_with_its_rows():
     x, reward, weight = normal(0, 40, 5), normal(1, 40), jnp.abs(normal(2, 40))
     model = jnp.arange(40) % 3

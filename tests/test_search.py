@@ -21,6 +21,7 @@ from polars.testing import assert_frame_equal
 from scipy import stats
 
 from jaxbandit import execution, search
+from jaxbandit import sweep as lanes
 from jaxbandit.config import read_config
 from jaxbandit.interruption import Interrupted
 from jaxbandit.metrics import Curves
@@ -187,7 +188,7 @@ def test_more_values_compile_nothing_more(tmp_path) -> None:
 
 
 def test_static_settings_are_compiled_once_for_each_value(tmp_path, monkeypatch) -> None:
-    made, compile_program = [], search.sweep.compile_program
+    made, compile_program = [], lanes.compile_program
     monkeypatch.setattr("jaxbandit.sweep.compile_program", lambda *a, **k: made.append(a) or compile_program(*a, **k))
     sweep(
         *WORLD[:2], *WORLD[4:], "--agent", "linucb", "--grid", "alpha=1,2,3", "batch-size=4,8", "--out", tmp_path / "a"

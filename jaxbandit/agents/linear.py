@@ -152,7 +152,8 @@ def _shared(spec: Spec, kind: features.Features, add_bias: bool, gamma: Float[Ar
         return features.linear(kind, add_bias, context, posterior.sample(solution, noise))
 
     def update(state: Posterior, seen: Interaction) -> Posterior:
-        x = features.joint(kind, add_bias, seen.context.user, features.chosen(seen.context, seen.action))
-        return posterior.update(state, x, seen.reward, seen.weight, gamma)
+        arm = features.chosen(seen.context, seen.action)
+        parts = features.parts(kind, add_bias, seen.context.user, arm)
+        return posterior.update(state, parts, seen.reward, seen.weight, gamma)
 
     return Model(dim, lambda: posterior.init(dim), predict, perturb, update)

@@ -171,7 +171,7 @@ def taken(context: Context, action: Int[Array, " B"]) -> Context:
 
 
 def _at(values: Float[Array, "B K"], action: Int[Array, " B"]) -> Float[Array, " B"]:
-    return jnp.take_along_axis(values, action[:, None], axis=1)[:, 0]
+    return jnp.take_along_axis(values, action[:, None], axis=1, mode="clip")[:, 0]
 
 
 def _example(spec: Spec) -> Context:
