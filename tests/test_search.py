@@ -20,7 +20,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from jaxbandit import execution, search
+from jaxbandit import execution, rungs, search
 from jaxbandit import sweep as lanes
 from jaxbandit.config import read_config
 from jaxbandit.interruption import Interrupted
@@ -205,21 +205,21 @@ def test_later_rungs_compile_nothing(halved) -> None:
 def test_each_rung_keeps_the_best_and_gives_their_lanes_to_more_seeds(halved) -> None:
     out, _ = halved
     decisions = pl.read_csv(out / "halving.csv")
-    rungs = decisions.partition_by("rung_number", maintain_order=True)
-    assert [rung.height for rung in rungs] == [10, 4, 2]
+    stages = decisions.partition_by("rung_number", maintain_order=True)
+    assert [stage.height for stage in stages] == [10, 4, 2]
     alive = set(range(10))
-    for rung, rounds in zip(rungs, (7, 20, 60), strict=True):
-        assert set(rung["configuration"]) == alive
-        assert rung["interactions"].unique().to_list() == [8 * rounds]
-        best = rung.sort("cumulative_regret", maintain_order=True)["configuration"].to_list()
-        kept = rung.filter("kept")["configuration"].to_list()
+    for stage, rounds in zip(stages, (7, 20, 60), strict=True):
+        assert set(stage["configuration"]) == alive
+        assert stage["interactions"].unique().to_list() == [8 * rounds]
+        best = stage.sort("cumulative_regret", maintain_order=True)["configuration"].to_list()
+        kept = stage.filter("kept")["configuration"].to_list()
         assert kept == best[: len(kept)]
         alive = set(kept)
-    assert [rung["kept"].sum() for rung in rungs] == [4, 2, 0]
-    sizes = [rung.filter(pl.col("agent") == "linucb")["seeds"] for rung in rungs]
+    assert [stage["kept"].sum() for stage in stages] == [4, 2, 0]
+    sizes = [stage.filter(pl.col("agent") == "linucb")["seeds"] for stage in stages]
     assert all(size.n_unique() == 1 for size in sizes)
     assert [size[0] for size in sizes] == sorted({size[0] for size in sizes})  # they grow
-    assert all(size.sum() <= 3 * 10 for size in sizes)  # a lane of the first rung's rows of two fills them up
+    assert all(size.sum() <= 3 * 10 for size in sizes)  # a lane of the first stage's rows of two fills them up
 
 
 def test_the_table_of_a_halving_has_the_last_word_on_each_configuration(halved) -> None:
@@ -288,7 +288,7 @@ def stopping(monkeypatch):
         if chunk == 0:
             event.set()
         monkeypatch.setattr(execution, "_call", call_program)
-        monkeypatch.setattr(search, "stop_requests", lambda: contextlib.nullcontext(event))
+        monkeypatch.setattr(rungs, "stop_requests", lambda: contextlib.nullcontext(event))
 
     return stop_before
 
