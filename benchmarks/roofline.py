@@ -73,7 +73,7 @@ def count(world: World, *, batch_size: int, configurations: int, seeds: int) -> 
     (users, arms, rewards) is counted once for all of them. Integers: a random word for the user, for each arm and for
     ties, and a comparison and a choice for each pair of arms, which must differ.
     """
-    b, k, u, v = batch_size, world.environment.spec.num_actions, *world.environment.spec[1:]
+    b, (k, u, v) = batch_size, world.environment.spec[:3]
     n, r, d, pairs = len(world.params.catalogue.features), world.params.user_reward.shape[1], u + v, v * (v + 1) // 2
     draw = Work(
         flops=2 * b * k * r + b * k, bytes=F32 * b * (u + r + k * v), integers=b * (THREEFRY * (k + 2) + k * (k - 1))

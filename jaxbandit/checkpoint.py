@@ -78,7 +78,10 @@ class Checkpoints:
 
     def foreign(self, rounds: int) -> InputError:
         """Build the error for a checkpoint that this program cannot go on from."""
-        return InputError(f"checkpoint {self._path(rounds)} belongs to another program; allowed: the one that wrote it")
+        return InputError(
+            f"checkpoint {self._path(rounds)} belongs to another program, or to another number of devices; "
+            "allowed: those that wrote it"
+        )
 
     def _drop(self, rounds: int) -> None:
         """Remove a checkpoint, finished or not; the digest first, so that what is left of it never counts."""

@@ -93,7 +93,8 @@ class Runner:
             for number in range(len(self.rungs)):
                 found = self._run_rung(number, alive, stop, trace)
                 results |= {i: Result(number, curves) for i, curves in found.items()}
-                ranked = tabulate(self.plan, self.configs, {i: results[i] for i in alive})
+                seeds = min(found[i].sums.regret.shape[1] for i in alive)  # groups have different numbers of them
+                ranked = tabulate(self.plan, self.configs, {i: _on_seeds(results[i], seeds) for i in alive})
                 going_on = self.rungs[number + 1].configs if number + 1 < len(self.rungs) else 0
                 decisions.append(ranked.with_columns(kept=pl.col("rank") <= going_on))
                 alive = sorted(ranked["configuration"][:going_on].to_list())
@@ -192,6 +193,13 @@ class Runner:
         if not output.can_resume(self.directory / output.CHECKPOINTS):
             return "interrupted"
         return f"interrupted; go on with: jaxbandit sweep --resume --out {self.directory}"
+
+
+def _on_seeds(result: Result, count: int) -> Result:
+    """Keep the first seeds, so that all configurations are judged by the same ones."""
+    curves = result.curves
+    sums = RoundMetrics(*(field[:, :count] for field in curves.sums))
+    return result._replace(curves=Curves(curves.batch_size, curves.edges, sums))
 
 
 def _show(bar: reporting.Progress, before: int, interactions: int) -> None:
