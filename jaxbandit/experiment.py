@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from rich.console import Console
@@ -33,7 +32,7 @@ class World(NamedTuple):
     environment: Environment
     params: Any
     factory: Callable[..., Agent]  # (**traced hyperparameters) -> Agent
-    grid: dict[str, jax.Array]  # traced hyperparameters, [H] each
+    grid: dict[str, np.ndarray]  # traced hyperparameters, [H] each
 
 
 def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> World:
@@ -46,9 +45,9 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     environment, params = made or make_environment(config)
     traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
     static = {name: value for name, value in config.agent_settings.items() if name not in traced}
-    grid = {name: jnp.array([c.agent_settings[name] for c in configs], jnp.float32) for name in sorted(traced)}
+    grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
     factory = partial(AGENTS[config.agent], environment.spec, **static)
-    factory(**{name: values[0] for name, values in grid.items()})
+    factory(**{name: float(values[0]) for name, values in grid.items()})
     return World(environment, params, factory, grid)
 
 
