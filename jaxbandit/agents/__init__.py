@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, linear, neural
+from jaxbandit.agents import baselines, bernoulli, exp3, linear, neural
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
     "uniform": baselines.uniform,
     "oracle": baselines.oracle,
+    "best-fixed-arm": baselines.best_fixed_arm,
     "greedy": linear.greedy,
     "linucb": linear.linucb,
     "lints": linear.lints,
+    "bernoulli-ts": bernoulli.bernoulli_ts,
+    "exp3": exp3.exp3,
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
