@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, bernoulli, exp3, linear, neural
+from jaxbandit.agents import baselines, bernoulli, exp3, linear, neural, square
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -12,6 +12,8 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "greedy": linear.greedy,
     "linucb": linear.linucb,
     "lints": linear.lints,
+    "squarecb": square.squarecb,
+    "falcon": square.falcon,
     "bernoulli-ts": bernoulli.bernoulli_ts,
     "exp3": exp3.exp3,
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
