@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, bernoulli, exp3, linear, neural, square
+from jaxbandit.agents import baselines, bernoulli, exp3, linear, mixture, neural, square
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -16,6 +16,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "falcon": square.falcon,
     "bernoulli-ts": bernoulli.bernoulli_ts,
     "exp3": exp3.exp3,
+    "exp3-mixture": mixture.exp3_mixture,
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
