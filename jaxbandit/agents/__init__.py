@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, bernoulli, exp3, linear, mixture, neural, square
+from jaxbandit.agents import baselines, bernoulli, exp3, hybrid, linear, logistic, mixture, neural, square, window
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -12,8 +12,13 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "greedy": linear.greedy,
     "linucb": linear.linucb,
     "lints": linear.lints,
+    "hybrid-linucb": hybrid.hybrid_linucb,
+    "sliding-window-linucb": window.sliding_window_linucb,
+    "discounted-linucb": window.discounted_linucb,
     "squarecb": square.squarecb,
     "falcon": square.falcon,
+    "logistic-ucb": logistic.logistic_ucb,
+    "logistic-ts": logistic.logistic_ts,
     "bernoulli-ts": bernoulli.bernoulli_ts,
     "exp3": exp3.exp3,
     "exp3-mixture": mixture.exp3_mixture,
