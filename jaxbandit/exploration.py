@@ -71,6 +71,34 @@ def epsilon_greedy(
     return jnp.where(explore, anything, greedy(greedy_key, allowed(context, scores), ties))
 
 
+def draw(key: Key[Array, ""], probabilities: Float[Array, "B K"]) -> Int[Array, " B"]:
+    """Draw an arm of each row by its probability."""
+    noisy = jnp.log(probabilities) + jax.random.gumbel(key, probabilities.shape)
+    return jnp.argmax(noisy, axis=-1).astype(jnp.int32)
+
+
+def num_allowed(context: Context, num_actions: int) -> Float[Array, "#B 1"]:
+    """Count the allowed arms."""
+    if context.mask is None:
+        return jnp.full((1, 1), num_actions, jnp.float32)
+    return jnp.sum(context.mask, axis=-1, keepdims=True).astype(jnp.float32)
+
+
+def inverse_gap(
+    context: Context, scores: Float[Array, "B K"], weight: Float[Array, "#B 1"] | float
+) -> Float[Array, "B K"]:
+    """Give an allowed arm the probability 1 / (K + weight gap), K of them, gap = max f - f_a; best arms share the rest.
+
+    Source: Abe & Long 1999; Foster & Rakhlin 2020.
+    """
+    scores = jax.lax.optimization_barrier(allowed(context, scores))  # once: their maximum is one of them to the bit
+    gap = jnp.max(scores, axis=-1, keepdims=True) - scores
+    each = 1 / (num_allowed(context, scores.shape[1]) + weight * gap)
+    each = each if context.mask is None else jnp.where(context.mask, each, 0.0)
+    rest = jnp.maximum(1 - jnp.sum(each, axis=-1, keepdims=True), 0)
+    return each + jnp.where(gap == 0, rest / jnp.sum(gap == 0, axis=-1, keepdims=True).astype(rest.dtype), 0.0)
+
+
 def boltzmann(
     key: Key[Array, ""], context: Context, scores: Float[Array, "B K"], temperature: Float[Array, ""] | float
 ) -> Int[Array, " B"]:

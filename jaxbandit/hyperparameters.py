@@ -1,12 +1,14 @@
 """What a factory's signature says of its settings: kinds, defaults, bounds, words. It names no agents or worlds.
 
 A factory declares each setting as a keyword `name: Annotated[Traced, Gt(0), doc("...")] = 1.0`. `Traced` is a float
-that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices and tuples of ints are static.
+that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices, text and tuples are static,
+and so is a float whose default is None: only the factory knows what that stands for.
 """
 
 import inspect
 import math
 import operator
+import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -19,20 +21,27 @@ from jaxbandit.errors import InputError, refused_name
 Traced: TypeAlias = float | Float[Array, ""]
 
 
+class Form(NamedTuple):
+    """A bound of a text: a regular expression, and in words what it matches."""
+
+    pattern: str
+    words: str
+
+
 class Hyperparameter(NamedTuple):
     """One setting of a factory."""
 
     name: str
-    kind: Literal["float", "int", "bool", "choice", "ints"]
+    kind: Literal["float", "int", "bool", "choice", "text", "ints"]
     default: Any
     choices: tuple[str, ...]
-    bounds: tuple[Any, ...]  # annotated_types constraints
+    bounds: tuple[Any, ...]  # annotated_types constraints, or a Form
     doc: str
 
     @property
     def is_traced(self) -> bool:
         """Whether a sweep takes many values in one compiled program."""
-        return self.kind == "float"
+        return self.kind == "float" and self.default is not None
 
     @property
     def allowed(self) -> str:
@@ -43,6 +52,7 @@ class Hyperparameter(NamedTuple):
             "float": "a number",
             "int": "a whole number",
             "bool": "true | false",
+            "text": "text",
             "ints": "whole numbers > 0, as 64,32 or 64x32",
         }
         return " ".join([noun[self.kind], " and ".join(_words(bound) for bound in self.bounds)]).strip()
@@ -90,7 +100,7 @@ def _refusal(setting: Hyperparameter, value: Any) -> InputError:
 def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
     base, metadata = (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
     words = next((m.documentation for m in metadata if isinstance(m, at.DocInfo)), "")
-    bounds = tuple(m for m in metadata if isinstance(m, at.BaseMetadata | at.Interval))
+    bounds = tuple(m for m in metadata if isinstance(m, at.BaseMetadata | at.Interval | Form))
     members = (
         [arg for arg in typing.get_args(base) if arg is not type(None)] if type(None) in typing.get_args(base) else None
     )
@@ -98,7 +108,7 @@ def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
         base = members[0]
     if typing.get_origin(base) is Literal:
         return Hyperparameter(name, "choice", default, typing.get_args(base), bounds, words)
-    kinds: dict[Any, Any] = {bool: "bool", int: "int", tuple[int, ...]: "ints"}
+    kinds: dict[Any, Any] = {bool: "bool", int: "int", str: "text", tuple[int, ...]: "ints"}
     return Hyperparameter(name, kinds.get(base, "float"), default, (), bounds, words)
 
 
@@ -119,6 +129,12 @@ def _truth(value: Any) -> bool:
     return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
 def _wholes(value: Any) -> tuple[int, ...]:
     parts = value.split("," if "," in value else "x") if isinstance(value, str) else value
     sizes = tuple(_whole(part) for part in parts if part != "")
@@ -132,6 +148,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "int": _whole,
     "bool": _truth,
     "choice": str,
+    "text": _text,
     "ints": _wholes,
 }
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -142,8 +159,12 @@ def _limits(bound: Any) -> list[tuple[str, Any]]:
 
 
 def _words(bound: Any) -> str:
+    if isinstance(bound, Form):
+        return bound.words
     return " and ".join(f"{_SIGNS[name]} {limit:.15g}" for name, limit in _limits(bound))
 
 
 def _holds(bound: Any, value: Any) -> bool:
+    if isinstance(bound, Form):
+        return re.fullmatch(bound.pattern, value) is not None
     return all(getattr(operator, name)(value, limit) for name, limit in _limits(bound))

@@ -14,9 +14,10 @@ from jaxbandit.config import takes_ratings
 from jaxbandit.data import Ratings
 from jaxbandit.data.synthetic import World, generate
 from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.features import pair_products
 from jaxbandit.hyperparameters import hyperparameters
-from jaxbandit.types import Catalogue, Context, Environment
+from jaxbandit.types import Catalogue, Context, Environment, Spec
 
 # Users and arms have five features each: a rank of three and two biases. Equal shapes share compiled operations.
 SMALL = {"num_actions": 5, "rank_k": 3, "factorizer": "residual_svd", "context_dim": 5, "user_dim": 5, "arm_dim": 5}
@@ -63,6 +64,38 @@ def masked(environment: Environment) -> Environment:
         return Watched(environment.init(key, params), jnp.zeros((), jnp.int32))
 
     return environment._replace(init=init, observe=observe, respond=respond, reacts=True)
+
+
+def coins() -> tuple[Environment, jax.Array]:
+    """A world of five arms that pay 0 or 1, whoever comes."""
+
+    def observe(key, params, state, batch_size):
+        context = Context(jnp.ones((batch_size, 1)), jnp.arange(batch_size))
+        return context, jnp.tile(params[None], (batch_size, 1))
+
+    def respond(key, params, state, context, means, action):
+        mean = expected(means, action)
+        reward = (jax.random.uniform(key, mean.shape) < mean).astype(jnp.float32)
+        return state, outcome(context, means, action, reward)
+
+    spec = Spec(num_actions=5, user_dim=1, arm_dim=0, reward_range=(0.0, 1.0))
+    return Environment(spec, lambda key, params: (), observe, respond), jnp.array([0.1, 0.2, 0.3, 0.45, 0.8])
+
+
+def bounded(environment: Environment) -> Environment:
+    """The same world with mean rewards squeezed into [0, 1], for agents that need them there; it pays 0 or 1."""
+
+    def observe(key, params, state, batch_size):
+        context, means = environment.observe(key, params, state, batch_size)
+        return context, jax.nn.sigmoid(means / 10)
+
+    def respond(key, params, state, context, means, action):
+        state, outcome = environment.respond(key, params, state, context, means, action)
+        pays = jax.random.uniform(jax.random.fold_in(key, 1), outcome.expected.shape) < outcome.expected
+        return state, outcome._replace(reward=pays.astype(jnp.float32))
+
+    spec = environment.spec._replace(reward_range=(0.0, 1.0))
+    return environment._replace(spec=spec, observe=observe, respond=respond)
 
 
 def make_agent(name: str, environment: Environment, **settings):

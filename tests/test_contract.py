@@ -3,6 +3,7 @@
 No line here knows a name: new ones are tested by being registered.
 """
 
+from contextlib import suppress
 from functools import cache, partial
 
 import jax
@@ -17,7 +18,7 @@ from jaxbandit.errors import InputError
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Interaction
 
-from .support import make_agent, masked, one_lane, small_world
+from .support import bounded, make_agent, masked, one_lane, small_world
 
 BATCH, SEEDS = 4, 8
 EDGES = np.array([0, 100, 200], np.int32)
@@ -33,12 +34,13 @@ def traced_values(agent: str) -> dict[str, jax.Array]:
 
 
 @cache
-def refusal(agent: str, env: str) -> str | None:
-    """Say why an agent does not go with an environment; None where it does."""
-    try:
-        make_agent(agent, small_world(env)[0])(**{name: values[0] for name, values in traced_values(agent).items()})
-    except InputError as error:
-        return str(error)
+def world(agent: str, env: str):
+    """A small world for an agent, its rewards in [0, 1] if it needs them there; None where it refuses both."""
+    environment, params = small_world(env)
+    for candidate in (environment, bounded(environment)):
+        with suppress(InputError):
+            make_agent(agent, candidate)(**{name: values[0] for name, values in traced_values(agent).items()})
+            return candidate, params
     return None
 
 
@@ -51,14 +53,14 @@ def worlds_of_each_kind() -> list[str]:
 def pairs() -> list[tuple[str, str]]:
     """Every agent in a world of each kind that it takes, and every world with an agent that learns."""
     found = [(agent, env) for env in worlds_of_each_kind() for agent in AGENTS]
-    found += [(next(agent for agent in LEARNERS if refusal(agent, env) is None), env) for env in ENVIRONMENTS]
-    return [pair for pair in dict.fromkeys(found) if refusal(*pair) is None]
+    found += [(next(agent for agent in LEARNERS if world(agent, env)), env) for env in ENVIRONMENTS]
+    return [pair for pair in dict.fromkeys(found) if world(*pair)]
 
 
 @cache
 def swept(agent: str, env: str):
     """Both configurations and all seeds under random masks, on all devices: end, metrics [S, H, W], traces."""
-    environment, params = small_world(env)
+    environment, params = world(agent, env)
     environment = masked(environment)
     made = []
 
@@ -84,7 +86,7 @@ def test_actions_are_in_range_and_allowed(agent, env):
 
 @each_pair
 def test_update_keeps_tree_shapes_and_dtypes(agent, env):
-    environment, params = small_world(env)
+    environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
     carry = jax.eval_shape(lambda key: simulate.start(key, environment, params, policy), ROOT)
     step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
@@ -125,7 +127,7 @@ def test_a_sweep_traces_once_however_often_it_runs(agent, env):
 @each_pair
 def test_lanes_of_a_sweep_on_8_devices_equal_simulations_alone_on_one(agent, env):
     _, [(_, metrics), _], _ = swept(agent, env)
-    environment, params = small_world(env)
+    environment, params = world(agent, env)
     run = one_lane(masked(environment), params, make_agent(agent, environment), BATCH)
     for h, seed in ((0, 0), (-1, 0), (-1, SEEDS - 1)):
         values = {name: column[h] for name, column in traced_values(agent).items()}
@@ -138,7 +140,7 @@ def test_lanes_of_a_sweep_on_8_devices_equal_simulations_alone_on_one(agent, env
 
 @each_pair
 def test_a_compiled_round_equals_an_eager_one(agent, env):
-    environment, params = small_world(env)
+    environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
     carry = jax.jit(lambda: simulate.start(ROOT, environment, params, policy))()
     step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
@@ -149,7 +151,7 @@ def test_a_compiled_round_equals_an_eager_one(agent, env):
 
 @each_pair
 def test_rewards_of_weight_zero_are_ignored(agent, env):
-    environment, params = small_world(env)
+    environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
 
     @jax.jit
@@ -179,8 +181,7 @@ VARIANTS = [(agent, variant) for agent in AGENTS for variant in variants(agent)]
 @pytest.mark.parametrize(("agent", "variant"), VARIANTS, ids=lambda x: x if isinstance(x, str) else str(x))
 def test_every_choice_of_every_agent_runs_where_arms_have_features_and_where_not(agent, variant):
     values = {name: column[0] for name, column in traced_values(agent).items()}
-    for env in [env for env in worlds_of_each_kind() if refusal(agent, env) is None]:
-        environment, params = small_world(env)
+    for environment, params in filter(None, (world(agent, env) for env in worlds_of_each_kind())):
         environment = masked(environment)
         run = one_lane(environment, params, make_agent(agent, environment, **variant), BATCH)
         jax.eval_shape(run, ROOT, values, EDGES[:2])

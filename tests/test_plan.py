@@ -277,6 +277,8 @@ def other_value(setting: Hyperparameter):
         return (5, 3)
     if setting.kind == "bool":
         return not setting.default
+    if setting.kind == "text":
+        return "greedy+uniform"
     return 3 if setting.kind == "int" else 0.37
 
 

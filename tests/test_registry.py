@@ -42,10 +42,10 @@ def test_a_value_beyond_a_bound_is_refused_in_one_line(name, setting):
     if setting.kind not in ("int", "float"):
         values = ["nonsense"]
     else:
-        low = min(getattr(b, s) for b in setting.bounds for s in ("gt", "ge") if getattr(b, s, None) is not None)
+        low = [getattr(b, s) for b in setting.bounds for s in ("gt", "ge") if getattr(b, s, None) is not None]
         high = [getattr(b, s) for b in setting.bounds for s in ("lt", "le") if getattr(b, s, None) is not None]
-        values = [low - 1, "nan", "inf", "many", True, *(limit + 1 for limit in high)]
-        values += [low] if any(getattr(b, "gt", None) is not None for b in setting.bounds) else []
+        values = ["nan", "inf", "many", True, *(limit - 1 for limit in low), *(limit + 1 for limit in high)]
+        values += low if any(getattr(b, "gt", None) is not None for b in setting.bounds) else []
     for value in values:
         with pytest.raises(InputError) as caught:
             validate("agent", name, FACTORIES[name], {setting.name: value})

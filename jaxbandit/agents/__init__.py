@@ -2,15 +2,26 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, linear, neural
+from jaxbandit.agents import baselines, bernoulli, exp3, hybrid, linear, logistic, mixture, neural, square, window
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
     "uniform": baselines.uniform,
     "oracle": baselines.oracle,
+    "best-fixed-arm": baselines.best_fixed_arm,
     "greedy": linear.greedy,
     "linucb": linear.linucb,
     "lints": linear.lints,
+    "hybrid-linucb": hybrid.hybrid_linucb,
+    "sliding-window-linucb": window.sliding_window_linucb,
+    "discounted-linucb": window.discounted_linucb,
+    "squarecb": square.squarecb,
+    "falcon": square.falcon,
+    "logistic-ucb": logistic.logistic_ucb,
+    "logistic-ts": logistic.logistic_ts,
+    "bernoulli-ts": bernoulli.bernoulli_ts,
+    "exp3": exp3.exp3,
+    "exp3-mixture": mixture.exp3_mixture,
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,

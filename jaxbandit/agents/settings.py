@@ -7,7 +7,9 @@ from annotated_types import Ge, Gt, Interval, Le, doc
 from jaxtyping import Array, Int
 
 from jaxbandit import exploration, features
+from jaxbandit.errors import InputError
 from jaxbandit.hyperparameters import Traced
+from jaxbandit.types import Spec
 
 Scheduled: TypeAlias = Traced | Callable[[Any], Any]  # a float, or an optax schedule of the update count
 
@@ -25,3 +27,9 @@ LearningRate = Annotated[Scheduled, Gt(0), doc("step size of Adam")]
 def at_count(value: Scheduled, count: Int[Array, ""]) -> Traced:
     """Value of a hyperparameter that may be a schedule of the update count."""
     return value(count) if callable(value) else value
+
+
+def require_fixed_arms(spec: Spec, agent: str) -> None:
+    """Raise an InputError where arms have features: arm k is another one in every round there."""
+    if spec.arm_dim:
+        raise InputError(f"agent is {agent!r}, but arms of this environment have features; allowed: fixed arms")
