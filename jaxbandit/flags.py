@@ -27,7 +27,15 @@ HELP = {
     "seeds": "simulations side by side",
     "seed": "root of all random numbers",
 }
-PLACEHOLDERS = {"choice": "", "ints": "n,n,…", "bool": "true|false", "int": "n", "float": "x"}
+PLACEHOLDERS = {
+    "choice": "",
+    "text": "text",
+    "ints": "n,n,…",
+    "floats": "x,x,…",
+    "bool": "true|false",
+    "int": "n",
+    "float": "x",
+}
 
 
 class SettingType(click.ParamType):

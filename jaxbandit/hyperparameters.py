@@ -1,7 +1,7 @@
 """What a factory's signature says of its settings: kinds, defaults, bounds, words. It names no agents or worlds.
 
 A factory declares each setting as a keyword `name: Annotated[Traced, Gt(0), doc("...")] = 1.0`. `Traced` is a float
-that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices and tuples of ints are static.
+that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices, text and tuples are static.
 """
 
 import inspect
@@ -23,7 +23,7 @@ class Hyperparameter(NamedTuple):
     """One setting of a factory."""
 
     name: str
-    kind: Literal["float", "int", "bool", "choice", "ints"]
+    kind: Literal["float", "int", "bool", "choice", "text", "ints", "floats"]
     default: Any
     choices: tuple[str, ...]
     bounds: tuple[Any, ...]  # annotated_types constraints
@@ -43,9 +43,12 @@ class Hyperparameter(NamedTuple):
             "float": "a number",
             "int": "a whole number",
             "bool": "true | false",
+            "text": "text",
             "ints": "whole numbers > 0, as 64,32 or 64x32",
+            "floats": "numbers, as 0.5,1 or 0.5x1",
         }
-        return " ".join([noun[self.kind], " and ".join(_words(bound) for bound in self.bounds)]).strip()
+        limits = " and ".join(_words(bound) for bound in self.bounds)
+        return f"{noun[self.kind]}{', each' if self.kind == 'floats' and limits else ''} {limits}".strip()
 
 
 def hyperparameters(factory: Callable[..., Any]) -> dict[str, Hyperparameter]:
@@ -77,8 +80,9 @@ def parse(setting: Hyperparameter, value: Any) -> Any:
         typed = _CONVERT[setting.kind](value)
     except (TypeError, ValueError, KeyError, OverflowError):
         raise _refusal(setting, value) from None
-    ok = typed in setting.choices if setting.kind == "choice" else all(_holds(b, typed) for b in setting.bounds)
-    if not ok:
+    values = typed if setting.kind == "floats" else (typed,)
+    within = all(_holds(bound, number) for bound in setting.bounds for number in values)
+    if not (typed in setting.choices if setting.kind == "choice" else within):
         raise _refusal(setting, value)
     return typed
 
@@ -98,7 +102,13 @@ def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
         base = members[0]
     if typing.get_origin(base) is Literal:
         return Hyperparameter(name, "choice", default, typing.get_args(base), bounds, words)
-    kinds: dict[Any, Any] = {bool: "bool", int: "int", tuple[int, ...]: "ints"}
+    kinds: dict[Any, Any] = {
+        bool: "bool",
+        int: "int",
+        str: "text",
+        tuple[int, ...]: "ints",
+        tuple[float, ...]: "floats",
+    }
     return Hyperparameter(name, kinds.get(base, "float"), default, (), bounds, words)
 
 
@@ -119,12 +129,26 @@ def _truth(value: Any) -> bool:
     return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
 
 
-def _wholes(value: Any) -> tuple[int, ...]:
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _parts(value: Any) -> list[Any]:
     parts = value.split("," if "," in value else "x") if isinstance(value, str) else value
-    sizes = tuple(_whole(part) for part in parts if part != "")
+    return [part for part in parts if part != ""]
+
+
+def _wholes(value: Any) -> tuple[int, ...]:
+    sizes = tuple(_whole(part) for part in _parts(value))
     if any(size < 1 for size in sizes):
         raise ValueError
     return sizes
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(_number(part) for part in _parts(value))
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
@@ -132,7 +156,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "int": _whole,
     "bool": _truth,
     "choice": str,
+    "text": _text,
     "ints": _wholes,
+    "floats": _numbers,
 }
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
