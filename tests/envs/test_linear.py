@@ -12,7 +12,7 @@ BATCH = 20_000
 def test_sliding_world_pays_theta_times_x_with_the_defaults_of_tf_agents():
     environment, params = linear()
     context, means = environment.observe(jax.random.key(0), params, (), BATCH)
-    assert environment.spec == (5, 15, 0)
+    assert environment.spec[:3] == (5, 15, 0)
     theta = np.arange(5)[:, None] + np.arange(15)[None]
     np.testing.assert_allclose(means, f64(context.user) @ theta.T, rtol=1e-5)
     assert_counts(np.bincount(np.asarray(context.user).ravel().astype(int) + 10, minlength=20), 1 / 20)
@@ -33,7 +33,7 @@ def test_per_arm_world_pays_a_hidden_theta_times_user_and_arm():
     environment, params = linear_per_arm()
     theta = environment.init(jax.random.key(2), params)
     context, means = environment.observe(jax.random.key(0), params, theta, BATCH)
-    assert environment.spec == (7, 4, 5)
+    assert environment.spec[:3] == (7, 4, 5)
     user = np.broadcast_to(f64(context.user)[:, None], (BATCH, 7, 4))
     pairs = np.concatenate([user, f64(context.arms)], axis=-1)
     np.testing.assert_allclose(means, pairs @ f64(theta), atol=1e-4)  # sums of nine products up to 30
