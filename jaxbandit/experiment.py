@@ -47,9 +47,20 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
     static = {name: value for name, value in config.agent_settings.items() if name not in traced}
     grid = {name: jnp.array([c.agent_settings[name] for c in configs], jnp.float32) for name in sorted(traced)}
-    factory = partial(AGENTS[config.agent], environment.spec, **static)
-    factory(**{name: values[0] for name, values in grid.items()})
+    factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static)
+    check_slates(config, environment, factory(**{name: values[0] for name, values in grid.items()}))
     return World(environment, params, factory, grid)
+
+
+def check_slates(config: Config, environment: Environment, agent: Agent) -> None:
+    """Raise InputError where the environment wants slates and the agent takes one arm, or the other way round."""
+    size = environment.spec.slate_size
+    if agent.slates != (size > 1):
+        wants = f"slates of {size} arms" if size > 1 else "one arm"
+        raise InputError(
+            f"agent is {config.agent}, but env {config.env} wants {wants} of each user; "
+            f"allowed: an agent that {'ranks slates, as cascade-linucb' if size > 1 else 'takes one arm, as linucb'}"
+        )
 
 
 def make_environment(config: Config) -> tuple[Environment, Any]:

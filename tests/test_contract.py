@@ -12,8 +12,10 @@ import pytest
 
 from jaxbandit import simulate, sweep
 from jaxbandit.agents import AGENTS
+from jaxbandit.config import Config
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
+from jaxbandit.experiment import check_slates
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Interaction
 
@@ -35,17 +37,19 @@ def traced_values(agent: str) -> dict[str, jax.Array]:
 @cache
 def refusal(agent: str, env: str) -> str | None:
     """Say why an agent does not go with an environment; None where it does."""
+    environment = small_world(env)[0]
     try:
-        make_agent(agent, small_world(env)[0])(**{name: values[0] for name, values in traced_values(agent).items()})
+        policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
+        check_slates(Config(agent=agent, env=env), environment, policy)
     except InputError as error:
         return str(error)
     return None
 
 
 def worlds_of_each_kind() -> list[str]:
-    """A world with fixed arms, and one whose arms have features."""
-    kinds = {bool(small_world(env)[0].spec.arm_dim): env for env in ENVIRONMENTS}
-    return [kinds[False], kinds[True]]
+    """A world with fixed arms, one whose arms have features, and one that wants slates."""
+    specs = {env: small_world(env)[0].spec for env in ENVIRONMENTS}
+    return list({(spec.arm_dim > 0, spec.slate_size > 1): env for env, spec in specs.items()}.values())
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -159,6 +163,7 @@ def test_rewards_of_weight_zero_are_ignored(agent, env):
         context = context._replace(truth=means) if policy.privileged else context
         decision = policy.select(ROOT, carry.agent, context)
         weight = jnp.array([1.0, 0.0, 1.0, 0.0])
+        reward = jnp.broadcast_to(reward, decision.action.shape[::-1]).T  # the same at all positions of a slate
         seen = Interaction(context, decision.action, reward, weight, jnp.int32(0), decision.memory)
         return policy.update(ROOT, carry.agent, seen)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, linear, neural
+from jaxbandit.agents import baselines, cascade, linear, neural
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -14,4 +14,6 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
+    "cascade-linucb": cascade.cascade_linucb,
+    "cascade-plackett-luce": cascade.cascade_plackett_luce,
 }

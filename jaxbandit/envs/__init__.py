@@ -6,7 +6,7 @@ The registry is the one place where they have names.
 from collections.abc import Callable
 from typing import Any
 
-from jaxbandit.envs import bernoulli, changing, classification, linear, mf, wheel
+from jaxbandit.envs import bernoulli, cascade, changing, classification, linear, mf, wheel
 from jaxbandit.types import Environment
 
 ENVIRONMENTS: dict[str, Callable[..., tuple[Environment, Any]]] = {
@@ -19,4 +19,5 @@ ENVIRONMENTS: dict[str, Callable[..., tuple[Environment, Any]]] = {
     "bernoulli": bernoulli.bernoulli,
     "classification": classification.classification,
     "wheel": wheel.wheel,
+    "cascade": cascade.cascade,
 }
