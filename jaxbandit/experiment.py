@@ -16,6 +16,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, checked, read_config, takes_ratings
 from jaxbandit.data import load
+from jaxbandit.delay import delayed
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
 from jaxbandit.execution import Work
@@ -49,6 +50,8 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     grid = {name: jnp.array([c.agent_settings[name] for c in configs], jnp.float32) for name in sorted(traced)}
     factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static)
     check_slates(config, environment, factory(**{name: values[0] for name, values in grid.items()}))
+    if config.delay:
+        factory = delayed(factory, environment, params, config.batch_size, config.delay)
     return World(environment, params, factory, grid)
 
 

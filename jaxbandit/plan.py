@@ -21,7 +21,7 @@ from jaxbandit.errors import InputError, refused_name
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
 from jaxbandit.reporting import METRICS
 
-SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop")
+SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop", "delay")
 SAMPLERS = ("sobol", "random")
 DIGITS = 6  # of drawn numbers, so that what is written down is what was run
 MOST = 100_000  # configurations
