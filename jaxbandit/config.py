@@ -15,7 +15,7 @@ from jaxbandit.errors import InputError, unknown
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse, validate
 
 MOST = 2**31 - 1  # rounds are counted in int32 on the device
-LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "seeds": 1, "seed": 0}
+LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0, "seeds": 1, "seed": 0}
 REGISTRIES: dict[str, Mapping[str, Any]] = {"env": ENVIRONMENTS, "agent": AGENTS}
 RATINGS = ("ratings", "user_column", "item_column", "rating_column")
 
@@ -33,6 +33,7 @@ class Config:
     batch_size: int = 128
     training_loops: int = 200
     steps_per_loop: int = 10
+    delay: int = 0  # rounds after which the agent learns what became of its actions
     seeds: int = 8
     seed: int = 0
     env_settings: dict[str, Any] = field(default_factory=dict)
@@ -57,6 +58,8 @@ def checked(config: Config) -> Config:
     config = replace(config, **whole)
     if config.rounds > MOST:
         raise InputError(f"training_loops x steps_per_loop is {config.rounds}; allowed: at most {MOST}")
+    if config.delay >= config.rounds:
+        raise InputError(f"delay is {config.delay} of {config.rounds} rounds; allowed: 0 to {config.rounds - 1}")
     _check_ratings(config)
     return replace(config, env_settings=_complete(config, "env"), agent_settings=_complete(config, "agent"))
 

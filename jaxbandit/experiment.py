@@ -15,6 +15,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, checked, read_config, takes_ratings
 from jaxbandit.data import load
+from jaxbandit.delay import delayed
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
 from jaxbandit.execution import Work
@@ -46,9 +47,22 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
     static = {name: value for name, value in config.agent_settings.items() if name not in traced}
     grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
-    factory = partial(AGENTS[config.agent], environment.spec, **static)
-    factory(**{name: float(values[0]) for name, values in grid.items()})
+    factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static)
+    check_slates(config, environment, factory(**{name: float(values[0]) for name, values in grid.items()}))
+    if config.delay:
+        factory = delayed(factory, environment, params, config.batch_size, config.delay)
     return World(environment, params, factory, grid)
+
+
+def check_slates(config: Config, environment: Environment, agent: Agent) -> None:
+    """Raise InputError where the environment wants slates and the agent takes one arm, or the other way round."""
+    size = environment.spec.slate_size
+    if agent.slates != (size > 1):
+        wants = f"slates of {size} arms" if size > 1 else "one arm"
+        raise InputError(
+            f"agent is {config.agent}, but env {config.env} wants {wants} of each user; "
+            f"allowed: an agent that {'ranks slates, as cascade-linucb' if size > 1 else 'takes one arm, as linucb'}"
+        )
 
 
 def make_environment(config: Config) -> tuple[Environment, Any]:

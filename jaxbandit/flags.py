@@ -25,10 +25,19 @@ HELP = {
     "batch_size": "users served between two updates of the agent",
     "training_loops": "rounds are training-loops x steps-per-loop",
     "steps_per_loop": "rounds of a loop",
+    "delay": "rounds until the agent learns what became of its actions",
     "seeds": "simulations side by side",
     "seed": "root of all random numbers",
 }
-PLACEHOLDERS = {"choice": "", "text": "text", "ints": "n,n,…", "bool": "true|false", "int": "n", "float": "x"}
+PLACEHOLDERS = {
+    "choice": "",
+    "text": "text",
+    "ints": "n,n,…",
+    "floats": "x,x,…",
+    "bool": "true|false",
+    "int": "n",
+    "float": "x",
+}
 
 
 class SettingType(click.ParamType):

@@ -32,7 +32,7 @@ class Hyperparameter(NamedTuple):
     """One setting of a factory."""
 
     name: str
-    kind: Literal["float", "int", "bool", "choice", "text", "ints"]
+    kind: Literal["float", "int", "bool", "choice", "text", "ints", "floats"]
     default: Any
     choices: tuple[str, ...]
     bounds: tuple[Any, ...]  # annotated_types constraints, or a Form
@@ -54,8 +54,10 @@ class Hyperparameter(NamedTuple):
             "bool": "true | false",
             "text": "text",
             "ints": "whole numbers > 0, as 64,32 or 64x32",
+            "floats": "numbers, as 0.5,1 or 0.5x1",
         }
-        return " ".join([noun[self.kind], " and ".join(_words(bound) for bound in self.bounds)]).strip()
+        limits = " and ".join(_words(bound) for bound in self.bounds)
+        return f"{noun[self.kind]}{', each' if self.kind == 'floats' and limits else ''} {limits}".strip()
 
 
 def hyperparameters(factory: Callable[..., Any]) -> dict[str, Hyperparameter]:
@@ -87,8 +89,9 @@ def parse(setting: Hyperparameter, value: Any) -> Any:
         typed = _CONVERT[setting.kind](value)
     except (TypeError, ValueError, KeyError, OverflowError):
         raise _refusal(setting, value) from None
-    ok = typed in setting.choices if setting.kind == "choice" else all(_holds(b, typed) for b in setting.bounds)
-    if not ok:
+    values = typed if setting.kind == "floats" else (typed,)
+    within = all(_holds(bound, number) for bound in setting.bounds for number in values)
+    if not (typed in setting.choices if setting.kind == "choice" else within):
         raise _refusal(setting, value)
     return typed
 
@@ -108,7 +111,13 @@ def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
         base = members[0]
     if typing.get_origin(base) is Literal:
         return Hyperparameter(name, "choice", default, typing.get_args(base), bounds, words)
-    kinds: dict[Any, Any] = {bool: "bool", int: "int", str: "text", tuple[int, ...]: "ints"}
+    kinds: dict[Any, Any] = {
+        bool: "bool",
+        int: "int",
+        str: "text",
+        tuple[int, ...]: "ints",
+        tuple[float, ...]: "floats",
+    }
     return Hyperparameter(name, kinds.get(base, "float"), default, (), bounds, words)
 
 
@@ -135,12 +144,20 @@ def _text(value: Any) -> str:
     return value
 
 
-def _wholes(value: Any) -> tuple[int, ...]:
+def _parts(value: Any) -> list[Any]:
     parts = value.split("," if "," in value else "x") if isinstance(value, str) else value
-    sizes = tuple(_whole(part) for part in parts if part != "")
+    return [part for part in parts if part != ""]
+
+
+def _wholes(value: Any) -> tuple[int, ...]:
+    sizes = tuple(_whole(part) for part in _parts(value))
     if any(size < 1 for size in sizes):
         raise ValueError
     return sizes
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(_number(part) for part in _parts(value))
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
@@ -150,6 +167,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "choice": str,
     "text": _text,
     "ints": _wholes,
+    "floats": _numbers,
 }
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 

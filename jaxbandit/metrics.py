@@ -23,11 +23,12 @@ class RoundMetrics(NamedTuple):
 def measure(outcome: Outcome) -> RoundMetrics:
     """Reduce one round over its batch.
 
-    Regret is the pseudo-regret max_a E[r|x,a] - E[r|x,a_t]; an arm tied with the best is not suboptimal. Of a slate's
-    rewards [B, M] the mean counts.
+    Regret is the pseudo-regret max_a E[r|x,a] - E[r|x,a_t]; an arm tied with the best is not suboptimal. The
+    rewards [B, M] of a slate add up.
     """
+    reward = outcome.reward if outcome.reward.ndim == 1 else jnp.sum(outcome.reward, axis=1)
     return RoundMetrics(
-        average_return=jnp.mean(outcome.reward),
+        average_return=jnp.mean(reward),
         regret=jnp.mean(outcome.optimal - outcome.expected),
         suboptimal_arms=jnp.mean((outcome.expected < outcome.optimal).astype(jnp.float32)),
         uniform=jnp.mean(outcome.uniform),

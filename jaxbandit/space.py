@@ -16,7 +16,7 @@ from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError, refused_name
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
 
-SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop")
+SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop", "delay")
 SAMPLERS = ("sobol", "random")
 DIGITS = 6  # of drawn numbers, so that what is written down is what was run
 MOST = 100_000  # configurations

@@ -20,6 +20,7 @@ class Spec(NamedTuple):
     user_dim: int  # Du
     arm_dim: int  # Da; 0 where arms are fixed and have no features: arm k is the same arm in every round
     reward_range: tuple[float, float] = (-math.inf, math.inf)  # no reward lies outside
+    slate_size: int = 1  # M, distinct arms that an action ranks; actions are [B] where it is 1, else [B, M]
 
 
 class Catalogue(NamedTuple):
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
     """What happened. Agents see only `reward`; all of it comes from one array of mean rewards."""
 
     reward: Float[Array, "B *M"]
-    expected: Float[Array, " B"]  # mean reward of the action taken
+    expected: Float[Array, " B"]  # mean reward of the action taken, of a slate's arms together
     optimal: Float[Array, " B"]  # mean reward of the best allowed action
     uniform: Float[Array, " B"]  # mean reward of a uniformly random allowed action
 
@@ -96,3 +97,4 @@ class Agent(NamedTuple):
     privileged: bool = False  # sees `Context.truth`: a bound to compare with, not a policy
     # (state, context) -> exact probability that `select` takes each arm; None: only draws of `select` tell
     probabilities: Callable[..., Float[Array, "B K"]] | None = None
+    slates: bool = False  # its actions rank `Spec.slate_size` arms

@@ -1,6 +1,7 @@
 """What several tests need: small worlds, random contexts, and statistical bounds."""
 
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from jaxbandit.types import Catalogue, Context, Environment, Spec
 
 # Users and arms have five features each: a rank of three and two biases. Equal shapes share compiled operations.
 SMALL = {"num_actions": 5, "rank_k": 3, "factorizer": "residual_svd", "context_dim": 5, "user_dim": 5, "arm_dim": 5}
+SMALL |= {"data": str(Path(__file__).parent / "data" / "labelled.csv"), "period": 50}
 
 
 @cache
@@ -45,18 +47,23 @@ class Watched(NamedTuple):
 
 
 def masked(environment: Environment) -> Environment:
-    """The same world where about half of the arms are forbidden to each user, and that counts disobedience."""
+    """The same world where about half of the arms are forbidden to each user, and that counts disobedience.
+
+    As many arms as an action takes are allowed for certain.
+    """
 
     def observe(key, params, state, batch_size):
         context, means = environment.observe(key, params, state.inner, batch_size)
         coin_key, arm_key = jax.random.split(jax.random.fold_in(key, 1))
         one = jax.random.randint(arm_key, (batch_size, 1), 0, means.shape[1])
-        mask = jax.random.bernoulli(coin_key, 0.5, means.shape) | (one == jnp.arange(means.shape[1])[None])
+        place = (jnp.arange(means.shape[1])[None] - one) % means.shape[1]
+        mask = jax.random.bernoulli(coin_key, 0.5, means.shape) | (place < environment.spec.slate_size)
         return context._replace(mask=mask), means
 
     def respond(key, params, state, context, means, action):
-        inside = (action >= 0) & (action < means.shape[1])
-        obeys = inside & jnp.take_along_axis(context.mask, jnp.where(inside, action, 0)[:, None], axis=1)[:, 0]
+        arms = action.reshape(action.shape[0], -1)
+        inside = (arms >= 0) & (arms < means.shape[1])
+        obeys = inside & jnp.take_along_axis(context.mask, jnp.where(inside, arms, 0), axis=1)
         inner, outcome = environment.respond(key, params, state.inner, context, means, action)
         return Watched(inner, state.forbidden + jnp.sum(~obeys, dtype=jnp.int32)), outcome
 

@@ -13,8 +13,10 @@ import pytest
 
 from jaxbandit import simulate, sweep
 from jaxbandit.agents import AGENTS
+from jaxbandit.config import Config
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
+from jaxbandit.experiment import check_slates
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Interaction
 
@@ -37,17 +39,18 @@ def traced_values(agent: str) -> dict[str, jax.Array]:
 def world(agent: str, env: str):
     """A small world for an agent, its rewards in [0, 1] if it needs them there; None where it refuses both."""
     environment, params = small_world(env)
+    values = {name: column[0] for name, column in traced_values(agent).items()}
     for candidate in (environment, bounded(environment)):
         with suppress(InputError):
-            make_agent(agent, candidate)(**{name: values[0] for name, values in traced_values(agent).items()})
+            check_slates(Config(agent=agent, env=env), candidate, make_agent(agent, candidate)(**values))
             return candidate, params
     return None
 
 
 def worlds_of_each_kind() -> list[str]:
-    """A world with fixed arms, and one whose arms have features."""
-    kinds = {bool(small_world(env)[0].spec.arm_dim): env for env in ENVIRONMENTS}
-    return [kinds[False], kinds[True]]
+    """A world with fixed arms, one whose arms have features, and one that wants slates."""
+    specs = {env: small_world(env)[0].spec for env in ENVIRONMENTS}
+    return list({(spec.arm_dim > 0, spec.slate_size > 1): env for env, spec in specs.items()}.values())
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -161,6 +164,7 @@ def test_rewards_of_weight_zero_are_ignored(agent, env):
         context = context._replace(truth=means) if policy.privileged else context
         decision = policy.select(ROOT, carry.agent, context)
         weight = jnp.array([1.0, 0.0, 1.0, 0.0])
+        reward = jnp.broadcast_to(reward, decision.action.shape[::-1]).T  # the same at all positions of a slate
         seen = Interaction(context, decision.action, reward, weight, jnp.int32(0), decision.memory)
         return policy.update(ROOT, carry.agent, seen)
 

@@ -13,6 +13,7 @@ from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Decision
 
 from .support import make_agent, small_world
+from .test_contract import refusal
 
 BATCH, LANES, PLATFORMS = 8, 3, ("tpu", "cuda")
 EDGES = np.array([0, 10, 20], np.int32)
@@ -32,8 +33,10 @@ def export(env: str, factory, **traced: jax.Array) -> jax.export.Exported:
     return jax.export.export(program, platforms=PLATFORMS)(params, EDGES, lane_keys, traced)
 
 
-@pytest.mark.parametrize("env", ["mf-per-arm", "mf"])
-@pytest.mark.parametrize("agent", AGENTS)
+PAIRS = [(agent, env) for agent in AGENTS for env in ("mf-per-arm", "mf", "cascade") if refusal(agent, env) is None]
+
+
+@pytest.mark.parametrize(("agent", "env"), PAIRS)
 def test_every_agent_lowers_for_gpu_and_tpu(agent, env):
     settings = hyperparameters(AGENTS[agent]).values()
     traced = {s.name: jnp.full(LANES, s.default, jnp.float32) for s in settings if s.is_traced}

@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
+from typing import Annotated
 
 import pytest
+from annotated_types import Interval
 
 from jaxbandit.agents import AGENTS
 from jaxbandit.config import Config
@@ -33,14 +35,14 @@ def test_every_setting_says_what_it_is(name, setting):
 @each_setting
 def test_every_default_is_valid(name, setting):
     assert parse(setting, setting.default) == setting.default
-    if setting.default is not None and setting.kind != "ints":
+    if setting.default is not None and setting.kind not in ("ints", "floats"):
         assert parse(setting, str(setting.default)) == setting.default
 
 
 @each_setting
 def test_a_value_beyond_a_bound_is_refused_in_one_line(name, setting):
     if setting.kind not in ("int", "float"):
-        values = ["nonsense"]
+        values = ["", 5] if setting.kind == "text" else ["nonsense"]
     else:
         low = [getattr(b, s) for b in setting.bounds for s in ("gt", "ge") if getattr(b, s, None) is not None]
         high = [getattr(b, s) for b in setting.bounds for s in ("lt", "le") if getattr(b, s, None) is not None]
@@ -67,3 +69,16 @@ def test_an_unknown_setting_gets_the_nearest_name(name):
             validate("agent", name, factory, {f"{known}x": 1})
     with pytest.raises(InputError, match=r"has no setting 'qqqq'.*allowed: "):
         validate("agent", name, factory, {"qqqq": 1})
+
+
+def test_text_and_numbers_are_settings():
+    def factory(*, words: str = "a", few: Annotated[tuple[float, ...] | None, Interval(ge=0, le=1)] = None):
+        """Make nothing."""
+
+    assert validate("env", "x", factory, {"words": "b c", "few": "0.5,1"}) == {"words": "b c", "few": (0.5, 1.0)}
+    for value in ("0.5x1", [0.5, "1"], (0.5, 1)):
+        assert parse(hyperparameters(factory)["few"], value) == (0.5, 1.0)
+    assert not hyperparameters(factory)["few"].is_traced
+    for value in ("0.5,2", "0.5,nan", 0.5, [True]):
+        with pytest.raises(InputError, match=r"few is .*; allowed: numbers, as 0.5,1 or 0.5x1, each >= 0 and <= 1$"):
+            validate("env", "x", factory, {"few": value})

@@ -2,7 +2,19 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, bernoulli, exp3, hybrid, linear, logistic, mixture, neural, square, window
+from jaxbandit.agents import (
+    baselines,
+    bernoulli,
+    cascade,
+    exp3,
+    hybrid,
+    linear,
+    logistic,
+    mixture,
+    neural,
+    square,
+    window,
+)
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -25,4 +37,6 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
+    "cascade-linucb": cascade.cascade_linucb,
+    "cascade-plackett-luce": cascade.cascade_plackett_luce,
 }

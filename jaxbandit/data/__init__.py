@@ -2,6 +2,7 @@
 
 from jaxbandit.data.describe import describe, gini, plot
 from jaxbandit.data.download import cache_dir, cached, fetch
+from jaxbandit.data.labelled import Labelled, load_labelled
 from jaxbandit.data.loading import load
 from jaxbandit.data.ratings import Ratings, Truth
 from jaxbandit.data.readers import read
@@ -12,6 +13,7 @@ __all__ = [
     "DATASETS",
     "WORLDS",
     "Dataset",
+    "Labelled",
     "Ratings",
     "Truth",
     "World",
@@ -22,6 +24,7 @@ __all__ = [
     "generate",
     "gini",
     "load",
+    "load_labelled",
     "plot",
     "read",
     "synth",

@@ -64,7 +64,8 @@ def _read_parquet(file: str, raw: bytes, columns: Columns) -> Table:
         positions = _positions(file, header, columns)
         frame = pl.read_parquet(io.BytesIO(raw), columns=[header[i] for i in positions])
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{file}: truncated or corrupt Parquet ({_line(error)}): allowed: a complete file") from error
+        reason = reason_of(error)
+        raise InputError(f"{file}: truncated or corrupt Parquet ({reason}): allowed: a complete file") from error
     frame = frame.select(pl.col(header[i]).alias(role) for i, role in zip(positions, ROLES, strict=True))
     return Table(file, frame, header, first_row=1)
 
@@ -75,11 +76,11 @@ def _read_text(file: str, raw: bytes, columns: Columns, headerless: bool) -> Tab
     if separator == "::":
         raw, first_line = (part.replace(b"::", UNIT_SEPARATOR.encode()) for part in (raw, first_line))
         separator = UNIT_SEPARATOR
-    fields = _split(first_line.decode("utf-8", "replace").rstrip("\r"), separator)
+    fields = split_fields(first_line.decode("utf-8", "replace").rstrip("\r"), separator)
     if any(columns):
         headerless = False
     elif not headerless:
-        headerless = len(fields) > 2 and _is_number(fields[2])
+        headerless = len(fields) > 2 and is_number(fields[2])
     if headerless and len(fields) < 3:
         raise InputError(
             f"{file}, row 1: {len(fields)} fields: allowed: user, item, rating, separated by TAB, '::' or ','"
@@ -113,10 +114,10 @@ def _parse(
         else:
             return frame.select(pl.col(names[i]).alias(role) for i, role in roles.items())
     for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
-        if len(_split(line, separator)) > width:
+        if len(split_fields(line, separator)) > width:
             raise InputError(f"{file}, row {number}: more fields than in row 1: allowed: {width}") from reason
     raise InputError(
-        f"{file}: not a table ({_line(reason)}): allowed: UTF-8 text, the same fields in each row"
+        f"{file}: not a table ({reason_of(reason)}): allowed: UTF-8 text, the same fields in each row"
     ) from reason
 
 
@@ -148,13 +149,15 @@ def _separator(line: str) -> str:
     return max(",;|", key=line.count)
 
 
-def _split(line: str, separator: str) -> list[str]:
+def split_fields(line: str, separator: str) -> list[str]:
+    """Split one line; commas and semicolons may stand in quotes."""
     if separator not in ",;":
         return [field.strip() for field in line.split(separator)]
     return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a field is a number."""
     try:
         float(text)
     except ValueError:
@@ -162,5 +165,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _line(error: Exception | None) -> str:
+def reason_of(error: Exception | None) -> str:
+    """Say in one line what another library complained of."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

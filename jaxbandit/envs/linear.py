@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxbandit import words
 from jaxbandit.envs import sampling
+from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
@@ -36,6 +37,7 @@ def linear(
     num_actions: Annotated[int, Ge(2), doc("arms, K")] = 5,
     sigma: Sigma = 0.01,
     normalized: Annotated[bool, doc("divide mean rewards by d + K")] = False,
+    min_actions: MinActions = 0,
 ) -> tuple[Environment, LinearParams]:
     """Pay N(theta_a . x, sigma) for integers x ~ U{-10..9}^d and theta_a = (a, a + 1, ..., a + d - 1).
 
@@ -49,8 +51,8 @@ def linear(
         means = jnp.einsum("bd,kd->bk", user, params.theta, precision=jax.lax.Precision.HIGHEST)
         return Context(user=user, user_id=jnp.arange(batch_size)), means
 
-    spec = Spec(num_actions, context_dim, 0)
-    return Environment(spec, lambda key, params: (), observe, _pay), LinearParams(theta, jnp.float32(sigma))
+    environment = Environment(Spec(num_actions, context_dim, 0), lambda key, params: (), observe, _pay)
+    return offer_some(environment, min_actions), LinearParams(theta, jnp.float32(sigma))
 
 
 def linear_per_arm(
@@ -59,6 +61,7 @@ def linear_per_arm(
     arm_dim: Annotated[int, Ge(1), doc("features of an arm")] = 5,
     num_actions: Annotated[int, Ge(2), doc("arms offered, K")] = 7,
     sigma: Sigma = 1.0,
+    min_actions: MinActions = 0,
 ) -> tuple[Environment, PerArmParams]:
     """Pay N(theta . [user; arm], sigma); user ~ U{-10..9}, arm ~ U{-2..2}, theta ~ N(0, I) hidden, one for each seed.
 
@@ -76,7 +79,8 @@ def linear_per_arm(
         means = dot(user, theta[:user_dim])[:, None] + dot(arms, theta[user_dim:])
         return Context(user=user, user_id=jnp.arange(batch_size), arms=arms), means
 
-    return Environment(Spec(num_actions, user_dim, arm_dim), init, observe, _pay), PerArmParams(jnp.float32(sigma))
+    environment = Environment(Spec(num_actions, user_dim, arm_dim), init, observe, _pay)
+    return offer_some(environment, min_actions), PerArmParams(jnp.float32(sigma))
 
 
 def _integers(key: Key[Array, ""], start: int, stop: int, *shape: int) -> Float[Array, "..."]:

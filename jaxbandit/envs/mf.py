@@ -14,9 +14,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit import words
 from jaxbandit.data import Ratings
-from jaxbandit.envs import sampling
+from jaxbandit.envs import sampling, walks
+from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import expected, outcome
-from jaxbandit.envs.rewards import Reward, RewardParams, draw_reward, mean_reward, reward_params
+from jaxbandit.envs.rewards import Reward, RewardParams, draw_reward, mean_reward, reward_params, reward_range
 from jaxbandit.envs.tables import Tables, build_tables, check_num_actions
 from jaxbandit.errors import InputError
 from jaxbandit.features import pair_products
@@ -48,6 +49,7 @@ class Params(NamedTuple):
     users: Float[Array, " U"] | None  # cumulative (per arm) or log (fixed) weights; None: uniform
     items: Float[Array, " N"] | None  # log weights; None: uniform
     reward: RewardParams
+    walk: walks.Walk | None  # of user_reward, whose rows are then the state; None: tastes stay
 
 
 def mf_per_arm(
@@ -66,6 +68,8 @@ def mf_per_arm(
     ] = "uniform",
     standardize: Standardize = None,
     side_features: SideFeatures = False,
+    min_actions: MinActions = 0,
+    user_drift: walks.UserDrift = 0.0,
 ) -> tuple[Environment, Params]:
     """Offer each user `num_actions` distinct items in random order; users come with replacement.
 
@@ -78,7 +82,7 @@ def mf_per_arm(
     offered = num_items if arms == "all" else num_actions
     weights = np.cumsum(tables.activity / tables.activity.sum()) if users == "activity" else None
     popularity = np.log(np.maximum(tables.popularity, 0.5)) if arms == "popularity" else None
-    params = _params(ratings, tables, weights, popularity, reward, reward_sd)
+    params = _params(tables, weights, popularity, reward, reward_sd, user_drift)
 
     def observe(key: Key[Array, ""], params: Params, state: Any, batch_size: int) -> tuple[Context, Array]:
         user_key, arm_key = words.split(key)
@@ -93,11 +97,11 @@ def mf_per_arm(
         else:
             arm_id = sampling.weighted_distinct(arm_key, params.items, batch_size, offered)
         context = Context(user=params.user[user_id], user_id=user_id, arm_id=arm_id, catalogue=params.catalogue)
-        return context, mean_reward(reward, params.reward, _ratings(params, user_id, arm_id))
+        return context, mean_reward(reward, params.reward, _ratings(params, state, user_id, arm_id))
 
-    return Environment(
-        Spec(offered, tables.user.shape[1], tables.item.shape[1]), _no_state, observe, _pay(reward), tables.facts
-    ), params
+    bounds = reward_range(reward, tables.low, tables.high)
+    spec = Spec(offered, tables.user.shape[1], tables.item.shape[1], bounds)
+    return offer_some(Environment(spec, _init, observe, _pay(reward), tables.facts), min_actions), params
 
 
 def mf(
@@ -112,6 +116,7 @@ def mf(
     users: Users = "uniform",
     standardize: Standardize = None,
     side_features: SideFeatures = False,
+    user_drift: walks.UserDrift = 0.0,
 ) -> tuple[Environment, Params]:
     """Offer the first `num_actions` items of the data to every user; the users of a batch are distinct.
 
@@ -121,7 +126,7 @@ def mf(
     """
     tables = build_tables(ratings, factorizer, rank_k, observation, standardize, side_features, num_actions)
     weights = np.log(np.maximum(tables.activity, 0.5)) if users == "activity" else None
-    params = _params(ratings, tables, weights, None, reward, reward_sd)
+    params = _params(tables, weights, None, reward, reward_sd, user_drift)
     num_users = len(tables.user)
 
     def observe(key: Key[Array, ""], params: Params, state: Any, batch_size: int) -> tuple[Context, Array]:
@@ -133,20 +138,19 @@ def mf(
         log_weight = jnp.zeros(num_users) if params.users is None else params.users
         user_id = sampling.weighted_distinct(key, log_weight, 1, batch_size)[0]
         context = Context(user=params.user[user_id], user_id=user_id)
-        return context, mean_reward(reward, params.reward, _ratings(params, user_id, None))
+        return context, mean_reward(reward, params.reward, _ratings(params, state, user_id, None))
 
-    return Environment(
-        Spec(num_actions, tables.user.shape[1], 0), _no_state, observe, _pay(reward), tables.facts
-    ), params
+    spec = Spec(num_actions, tables.user.shape[1], 0, reward_range(reward, tables.low, tables.high))
+    return Environment(spec, _init, observe, _pay(reward), tables.facts), params
 
 
 def _params(
-    ratings: Ratings,
     tables: Tables,
     users: np.ndarray | None,
     items: np.ndarray | None,
     reward: Reward,
     reward_sd: Traced,
+    user_drift: float,
 ) -> Params:
     return Params(
         user=jnp.asarray(tables.user),
@@ -156,26 +160,32 @@ def _params(
         users=None if users is None else jnp.asarray(users, jnp.float32),
         items=None if items is None else jnp.asarray(items, jnp.float32),
         reward=reward_params(reward, tables.mean, tables.low, tables.high, reward_sd),
+        walk=walks.walk(tables.user_reward, user_drift),
     )
 
 
-def _ratings(params: Params, user_id: Int[Array, " B"], arm_id: Int[Array, "B K"] | None) -> Float[Array, "B K"]:
+def _ratings(
+    params: Params, state: Any, user_id: Int[Array, " B"], arm_id: Int[Array, "B K"] | None
+) -> Float[Array, "B K"]:
     """Approximate ratings, before the mean is added and the scale clips them."""
-    user = params.user_reward[user_id]
+    user = (params.user_reward if params.walk is None else state)[user_id]
     item = params.catalogue.features if params.item_reward is None else params.item_reward
     if arm_id is None:
         return jnp.einsum("br,nr->bn", user, item, precision=jax.lax.Precision.HIGHEST)
     return jnp.einsum("br,bkr->bk", user, item[arm_id], precision=jax.lax.Precision.HIGHEST)
 
 
-def _no_state(key: Key[Array, ""], params: Params) -> tuple[()]:
-    return ()
+def _init(key: Key[Array, ""], params: Params) -> Any:
+    return () if params.walk is None else params.user_reward
 
 
 def _pay(kind: Reward) -> Any:
     def respond(
         key: Key[Array, ""], params: Params, state: Any, context: Context, means: Array, action: Array
     ) -> tuple[Any, Outcome]:
+        if params.walk is not None:
+            key, walk_key = words.split(key)
+            state = walks.step(walk_key, params.walk, state)
         reward = draw_reward(kind, key, params.reward, expected(means, action))
         return state, outcome(context, means, action, reward)
 

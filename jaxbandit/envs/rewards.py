@@ -43,6 +43,13 @@ def reward_params(kind: Reward, mean: float, low: float, high: float, sd: Traced
     return RewardParams(*(jnp.asarray(x, jnp.float32) for x in numbers))
 
 
+def reward_range(kind: Reward, low: float, high: float) -> tuple[float, float]:
+    """Bounds of what is paid on a rating scale."""
+    if kind == "gaussian":
+        return -np.inf, np.inf
+    return (0.0, 1.0) if kind == "binary" else (float(low), float(high))
+
+
 def mean_reward(kind: Reward, params: RewardParams, rating: Float[Array, "B K"]) -> Float[Array, "B K"]:
     """Mean reward of every arm: the clipped rating, or the probability that its star is at most one below the top."""
     rating = jnp.clip(params.mean + rating, params.low, params.high)

@@ -206,3 +206,15 @@ def test_automatic_scaling_goes_by_the_fit_that_is_observed(form, factorizer, ob
     rms = np.sqrt(np.mean(f64(params.user) ** 2, axis=0))
     # Scaled columns have a root mean square of 1 to float32 rounding; those of a plain SVD of 60 users are far from it.
     assert np.allclose(rms, 1, atol=1e-5) == (observation != "svd")
+
+
+@each_form
+def test_rewards_lie_in_the_range_that_the_world_tells(form):
+    ranges = {"expected": (1.0, 5.0), "star": (1.0, 5.0), "binary": (0.0, 1.0), "gaussian": (-np.inf, np.inf)}
+    for kind, (low, high) in ranges.items():
+        environment, params, context, means = observe(form, 50, factorizer="residual_svd", reward=kind)
+        assert environment.spec.reward_range == (low, high)
+        _, outcome = environment.respond(jax.random.key(1), params, (), context, means, jnp.zeros(50, jnp.int32))
+        assert np.all((outcome.reward >= low) & (outcome.reward <= high))
+    for factorizer in ("svd", "truth"):  # no scale clips them
+        assert observe(form, 5, factorizer=factorizer)[0].spec.reward_range == (-np.inf, np.inf)

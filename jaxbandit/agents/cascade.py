@@ -1,0 +1,111 @@
+"""Agents that rank a slate and learn from cascades: what stands up to the click was looked at, the rest was not.
+
+Scores are those of a linear model of what attracts; two rules turn them into slates.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Gt, doc
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxbandit import exploration, features, posterior, words
+from jaxbandit.agents import settings
+from jaxbandit.agents.linear import Model, make_model
+from jaxbandit.errors import InputError
+from jaxbandit.hyperparameters import Traced
+from jaxbandit.posterior import Posterior
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+
+Scores = Float[Array, "B K"]
+
+
+def cascade_linucb(
+    spec: Spec,
+    *,
+    alpha: settings.Alpha = 1.0,
+    gamma: settings.Gamma = 1.0,
+    tikhonov_weight: settings.TikhonovWeight = 1.0,
+    add_bias: settings.AddBias = True,
+    features: settings.Features = "outer",
+) -> Agent:
+    """Rank the slate by x'theta + alpha sqrt(x' M^-1 x), best arm first; equal scores in random order.
+
+    Source: Zong et al. 2016, "Cascading bandits for large-scale recommendation problems", CascadeLinUCB.
+    """
+
+    def rank(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
+        return top(key, exploration.allowed(context, mean + alpha * jnp.sqrt(variance)), spec.slate_size)
+
+    return _agent(spec, make_model(spec, features, add_bias, gamma), tikhonov_weight, rank)
+
+
+def cascade_plackett_luce(
+    spec: Spec,
+    *,
+    temperature: Annotated[Traced, Gt(0), doc("temperature of the softmax from which arms are drawn in turn")] = 0.1,
+    gamma: settings.Gamma = 1.0,
+    tikhonov_weight: settings.TikhonovWeight = 1.0,
+    add_bias: settings.AddBias = True,
+    features: settings.Features = "outer",
+) -> Agent:
+    """Draw the slate arm by arm, without replacement, with probability softmax(x'theta / temperature).
+
+    Source: Plackett 1975, Luce 1959; Kool et al. 2019 for the draw by Gumbel top-k.
+    """
+
+    def rank(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
+        return plackett_luce(key, exploration.allowed(context, mean / temperature), spec.slate_size)
+
+    return _agent(spec, make_model(spec, features, add_bias, gamma), tikhonov_weight, rank)
+
+
+def top(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
+    """Arms of the highest scores, best first; equal scores in random order."""
+    arm = jnp.broadcast_to(jnp.arange(scores.shape[1], dtype=jnp.int32)[None], scores.shape)
+    return jax.lax.sort((-scores, words.bits(key, scores.shape), arm), dimension=1, num_keys=2)[2][:, :size]
+
+
+def plackett_luce(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
+    """Draw distinct arms in turn with probability softmax(scores of those that are left), as Gumbel top-k."""
+    return jax.lax.top_k(scores + jax.random.gumbel(key, scores.shape), size)[1]
+
+
+def looked_at(reward: Float[Array, "B M"]) -> Bool[Array, "B M"]:
+    """Positions up to the click; all of them where there is none."""
+    clicked = (reward > 0).astype(jnp.int32)
+    return jnp.cumsum(clicked, axis=1) - clicked == 0
+
+
+def _agent(
+    spec: Spec, model: Model, tikhonov_weight: Traced, rank: Callable[[Key[Array, ""], Array, Array, Context], Array]
+) -> Agent:
+    """Rank by the posterior solved once per round; update it once with all positions that were looked at."""
+    if spec.slate_size == 1:
+        raise InputError("slate_size is 1: this agent ranks slates; allowed: an env that shows some, as cascade")
+
+    def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
+        mean, variance = model.predict(context, posterior.solve(state, tikhonov_weight))
+        return Decision(rank(key, mean, variance, context))
+
+    return Agent(
+        init=lambda key: model.init(),
+        select=select,
+        update=lambda key, state, interaction: model.update(state, _positions(spec, interaction)),
+        slates=True,
+    )
+
+
+def _positions(spec: Spec, seen: Interaction) -> Interaction:
+    """Turn B slates of M arms into B M single arms; those that were not looked at have weight 0."""
+    size = spec.slate_size
+    user, user_id = (jnp.repeat(x, size, axis=0) for x in (seen.context.user, seen.context.user_id))
+    weight = seen.weight[:, None] * looked_at(seen.reward).astype(seen.weight.dtype)
+    action, arms = seen.action.reshape(-1), None
+    if spec.arm_dim > 0:
+        chosen = jax.vmap(features.chosen, in_axes=(None, 1), out_axes=1)(seen.context, seen.action)
+        action, arms = jnp.zeros_like(action), chosen.reshape(-1, 1, spec.arm_dim)
+    context = Context(user=user, user_id=user_id, arms=arms)
+    return Interaction(context, action, seen.reward.reshape(-1), weight.reshape(-1), seen.round)

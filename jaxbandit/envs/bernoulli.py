@@ -1,0 +1,50 @@
+"""The bandit without contexts: arms that pay 1 with fixed probabilities."""
+
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Interval, doc
+from jaxtyping import Array, Float, Key
+
+from jaxbandit.envs.outcome import expected, outcome
+from jaxbandit.errors import InputError
+from jaxbandit.types import Context, Environment, Outcome, Spec
+
+MEANS = (0.1, 0.2, 0.3, 0.45, 0.5)
+
+
+class BernoulliParams(NamedTuple):
+    """Probability of a reward of each arm."""
+
+    means: Float[Array, " K"]
+
+
+def bernoulli(
+    *,
+    means: Annotated[tuple[float, ...], Interval(ge=0, le=1), doc("probability of a reward of each arm")] = MEANS,
+) -> tuple[Environment, BernoulliParams]:
+    """Pay 1 with the probability of the arm, else 0; all users are alike, with the constant 1 as their one feature.
+
+    Raises:
+        InputError: fewer than two arms.
+    """
+    if len(means) < 2:
+        raise InputError(
+            f"means is {', '.join(map(str, means)) or 'empty'}; allowed: at least 2 numbers, one for each arm"
+        )
+
+    def observe(key: Key[Array, ""], params: BernoulliParams, state: Any, batch_size: int) -> tuple[Context, Array]:
+        context = Context(user=jnp.ones((batch_size, 1)), user_id=jnp.arange(batch_size))
+        return context, jnp.broadcast_to(params.means[None], (batch_size, len(means)))
+
+    def respond(
+        key: Key[Array, ""], params: BernoulliParams, state: Any, context: Context, means: Array, action: Array
+    ) -> tuple[Any, Outcome]:
+        mean = expected(means, action)
+        reward = (jax.random.uniform(key, mean.shape) < mean).astype(mean.dtype)
+        return state, outcome(context, means, action, reward)
+
+    spec = Spec(num_actions=len(means), user_dim=1, arm_dim=0, reward_range=(0.0, 1.0))
+    params = BernoulliParams(jnp.array(means, jnp.float32))
+    return Environment(spec, lambda key, params: (), observe, respond), params

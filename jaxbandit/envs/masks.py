@@ -1,0 +1,38 @@
+"""A varying number of arms around any world: masks over arms that a user is not offered. It changes no rewards."""
+
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+from annotated_types import Ge, doc
+from jaxtyping import Array, Key
+
+from jaxbandit import words
+from jaxbandit.envs import sampling
+from jaxbandit.errors import InputError
+from jaxbandit.types import Context, Environment
+
+MinActions = Annotated[
+    int, Ge(0), doc("offer each user a random part of the arms, so many of them at least; 0: all arms")
+]
+
+
+def offer_some(environment: Environment, min_actions: int) -> Environment:
+    """Mask all but n random arms of each user, n ~ U{min_actions .. K}; 0 leaves the world as it is.
+
+    Raises:
+        InputError: more than there are arms.
+    """
+    num_actions = environment.spec.num_actions
+    if min_actions == 0:
+        return environment
+    if min_actions > num_actions:
+        raise InputError(f"min_actions is {min_actions} of {num_actions} arms; allowed: 0 to {num_actions}")
+
+    def observe(key: Key[Array, ""], params: Any, state: Any, batch_size: int) -> tuple[Context, Array]:
+        observe_key, count_key, order_key = words.split(key, 3)
+        context, means = environment.observe(observe_key, params, state, batch_size)
+        count = min_actions + sampling.uniform(count_key, num_actions - min_actions + 1, batch_size)
+        place = jnp.argsort(words.bits(order_key, means.shape), axis=1)  # a random permutation for each user
+        return context._replace(mask=place < count[:, None]), means
+
+    return environment._replace(observe=observe)
