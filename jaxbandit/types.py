@@ -94,3 +94,5 @@ class Agent(NamedTuple):
     select: Callable[..., Decision]  # (key, state, context) -> Decision
     update: Callable[..., Any]  # (key, state, interaction) -> State
     privileged: bool = False  # sees `Context.truth`: a bound to compare with, not a policy
+    # (state, context) -> exact probability that `select` takes each arm; None: only draws of `select` tell
+    probabilities: Callable[..., Float[Array, "B K"]] | None = None

@@ -1,7 +1,7 @@
 """Bounds that learn nothing: the uniform policy below, the oracle above."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from jaxbandit import exploration
 from jaxbandit.types import Agent, Context, Decision, Spec
@@ -13,15 +13,28 @@ def uniform(spec: Spec) -> Agent:
     def select(key: Key[Array, ""], state: tuple[()], context: Context) -> Decision:
         return Decision(exploration.uniform(key, context, spec.num_actions))
 
-    return Agent(init=lambda key: (), select=select, update=lambda key, state, interaction: state)
+    return Agent(
+        init=lambda key: (),
+        select=select,
+        update=lambda key, state, interaction: state,
+        probabilities=lambda state, context: exploration.uniform_probabilities(context, spec.num_actions),
+    )
 
 
 def oracle(spec: Spec) -> Agent:
     """Take the arm of the highest mean reward. It sees the mean rewards: a bound, not a policy."""
 
-    def select(key: Key[Array, ""], state: tuple[()], context: Context) -> Decision:
+    def scores(context: Context) -> Float[Array, "B K"]:
         assert context.truth is not None, "the simulation shows mean rewards to a privileged agent"
-        scores = exploration.allowed(context, context.truth)
-        return Decision(jnp.argmax(scores, axis=-1).astype(jnp.int32))
+        return exploration.allowed(context, context.truth)
 
-    return Agent(init=lambda key: (), select=select, update=lambda key, state, interaction: state, privileged=True)
+    def select(key: Key[Array, ""], state: tuple[()], context: Context) -> Decision:
+        return Decision(jnp.argmax(scores(context), axis=-1).astype(jnp.int32))
+
+    return Agent(
+        init=lambda key: (),
+        select=select,
+        update=lambda key, state, interaction: state,
+        privileged=True,
+        probabilities=lambda state, context: exploration.greedy_probabilities(scores(context), "first"),
+    )
