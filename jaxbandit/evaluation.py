@@ -71,7 +71,7 @@ def evaluate(
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
     with experiment.phase(f"building {policy.agent}"):
         state = None if policy_from is None else last_state(policy_from, policy, policy_seed)
-        target = make_policy(policy, _spec(reader.header), state, samples)
+        target = make_policy(policy, spec_of(reader.header), state, samples)
     with experiment.phase("fitting the reward model"):
         model = fit(reader)
     with experiment.phase(f"evaluating {policy.agent}"):
@@ -116,13 +116,13 @@ def fit(reader: Reader) -> RewardModel:
     header = reader.header
     model = RewardModel(header.seeds, header.num_actions, header.user_dim, header.arm_dim)
     for rows in reader.rows():
-        taken = None if rows.arms is None else _taken(rows.arms, rows.action)
-        model.add(rows.seed, _folds(rows, reader), np.asarray(rows.context.user), taken, rows.action, rows.reward)
+        model.add(rows.seed, folds(rows, reader), np.asarray(rows.context.user), rows.taken(), rows.action, rows.reward)
     model.solve()
     return model
 
 
-def _spec(header: interactions.Header) -> Spec:
+def spec_of(header: interactions.Header) -> Spec:
+    """Say for what sizes an agent is built that acts on a log."""
     low, high = header.reward_range
     limits = (-np.inf if low is None else low, np.inf if high is None else high)
     return Spec(header.num_actions, header.user_dim, header.arm_dim, limits)
@@ -135,7 +135,7 @@ def _tally(reader: Reader, policy: Policy, model: RewardModel) -> tuple[Sums, Ov
     overlap = np.zeros(len(Overlap._fields))
     for rows in reader.rows():
         target, predicted, value, impossible = _judge(
-            rows, _folds(rows, reader), policy, model, reader.header.num_actions
+            rows, folds(rows, reader), policy, model, reader.header.num_actions
         )
         place = rows.seed * blocks + rows.round.astype(np.int64) * blocks // reader.rounds
         numbers = {"propensity": rows.propensity, "reward": rows.reward, "target": target}
@@ -157,8 +157,7 @@ def _judge(
     for start in range(0, len(rows.action), size):
         at = np.minimum(np.arange(start, start + size), len(rows.action) - 1)  # of one shape, so compiled once
         chance = np.asarray(policy(_some(rows.context, at)), np.float64)
-        arms = rows.arms if rows.arms is None or len(rows.arms) == 1 else rows.arms[at]
-        reward = model.predict(rows.seed[at], fold[at], np.asarray(rows.context.user)[at], arms)
+        reward = model.predict(rows.seed[at], fold[at], np.asarray(rows.context.user)[at], rows.offered(at))
         taken = np.arange(size), rows.action[at]
         impossible = np.where(rows.propensity[at] >= 1, 1 - chance[taken], 0.0)
         parts = chance[taken], reward[taken], np.sum(chance * reward, axis=1), impossible
@@ -212,12 +211,8 @@ def _some(context: Context, at: np.ndarray) -> Context:
     return jax.tree.map(lambda x: jnp.asarray(x[at]), context._replace(catalogue=None))._replace(catalogue=shared)
 
 
-def _taken(arms: np.ndarray, action: np.ndarray) -> np.ndarray:
-    return arms[0, action] if len(arms) == 1 else arms[np.arange(len(action)), action]
-
-
-def _folds(rows: Rows, reader: Reader) -> np.ndarray:
-    """Fold of each interaction: rounds take turns, or users where there is one round."""
+def folds(rows: Rows, reader: Reader) -> np.ndarray:
+    """Fold of each interaction in the fit of the reward model: rounds take turns, or users where there is one round."""
     return (rows.round if reader.rounds > 1 else np.arange(len(rows.round))) % FOLDS
 
 

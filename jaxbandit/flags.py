@@ -146,13 +146,11 @@ def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]
     return [
         click.Argument(["log"], metavar="LOG"),
         Flag(title, "", click.STRING, "agent", "target policy; see `jaxbandit list agents`", None),
-        click.Option(["--config"], metavar="FILE", help="take agent and settings from a run's config.json"),
-        click.Option(
-            ["--policy-from"], metavar="DIR", help="what that run's agent had learnt at its end; else nothing"
-        ),
+        Flag(title, "", click.Path(), "config", "take agent and settings from a run's config.json", None),
+        Flag(title, "", click.Path(), "policy_from", "act as that run's agent at its end; else untrained", None),
         Flag(title, "", Whole("policy_seed", 0), "policy_seed", "which of that run's simulations", 0),
         Flag(title, "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, None),
-        click.Option(["--out"], metavar="FILE", help="where the numbers go  [default: LOG/evaluation.json]"),
+        Flag(title, "", click.Path(), "out", "where the numbers go  [default: LOG/evaluation.json]", None),
         *_setting_options("agent", agent, current),
     ]
 

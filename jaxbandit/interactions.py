@@ -137,7 +137,20 @@ class Rows(NamedTuple):
     action: np.ndarray
     propensity: np.ndarray
     reward: np.ndarray
-    arms: np.ndarray | None  # features of those offered, [n, K, Da]; of a whole catalogue [1, N, Da]
+    items: np.ndarray | None  # features of the catalogue, [N, Da]
+
+    def offered(self, at: np.ndarray) -> np.ndarray | None:
+        """Features of the arms that some users are offered, [n, K, Da]; of a whole catalogue [1, N, Da]."""
+        if self.items is None:
+            return None if self.context.arms is None else np.asarray(self.context.arms)[at]
+        return self.items[None] if self.context.arm_id is None else self.items[np.asarray(self.context.arm_id)[at]]
+
+    def taken(self) -> np.ndarray | None:
+        """Features of the arms that were taken, [n, Da]."""
+        at = np.arange(len(self.action)), self.action
+        if self.items is None:
+            return None if self.context.arms is None else np.asarray(self.context.arms)[at]
+        return self.items[self.action if self.context.arm_id is None else np.asarray(self.context.arm_id)[at]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,16 +186,13 @@ class Reader:
 
 def _rows(frame: pl.DataFrame, header: Header, items: np.ndarray | None, catalogue: Catalogue | None) -> Rows:
     column = {name: frame[name].to_numpy() for name in frame.columns}
-    arm_id = column.get("arms")
     arms = column["arm_features"].reshape(len(frame), -1, header.arm_dim) if "arm_features" in column else None
     mask = column["mask"].astype(bool) if "mask" in column else None
-    shown: tuple[Any, ...] = (column["user"], column["user_id"], arms, arm_id, catalogue, mask)
-    if items is not None:
-        arms = items[None] if arm_id is None else items[arm_id]
+    shown: tuple[Any, ...] = (column["user"], column["user_id"], arms, column.get("arms"), catalogue, mask)
     numbers: dict[str, np.ndarray] = {
         name: column[name] for name in ("seed", "round", "action", "propensity", "reward")
     }
-    return Rows(Context(*shown), arms=arms, **numbers)
+    return Rows(Context(*shown), items=items, **numbers)
 
 
 def open_log(directory: epath.Path) -> Reader:

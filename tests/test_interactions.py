@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxbandit import experiment, interactions, recording, simulate, words
+from jaxbandit import evaluation, experiment, interactions, recording, simulate, words
 from jaxbandit.agents import AGENTS
 from jaxbandit.config import Config
 from jaxbandit.errors import InputError
@@ -202,7 +202,10 @@ def test_arms_from_a_catalogue_are_logged_by_their_ids(tmp_path):
     assert all(len(set(row)) == 4 for row in arms.tolist())
     np.testing.assert_allclose(frame["propensity"].to_numpy(), 0.25)
     (rows,) = interactions.open_log(interactions.epath.Path(tmp_path / "run")).rows()
-    np.testing.assert_array_equal(rows.arms, items[arms])
+    np.testing.assert_array_equal(rows.offered(np.arange(3)), items[arms[:3]])
+    np.testing.assert_array_equal(rows.taken(), items[arms[np.arange(40), frame["action"].to_numpy()]])
+    content = evaluation.evaluate(str(tmp_path / "run"), Config(agent="greedy"))  # untrained, so all arms tie
+    assert content["estimates"]["ips"]["value"] == pytest.approx(content["estimates"]["logged"]["value"], rel=1e-5)
 
 
 def test_masks_are_logged_and_rewards_that_have_not_come_are_not():
