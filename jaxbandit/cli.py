@@ -64,11 +64,17 @@ def cli() -> None:
 class RunCommand(click.Command):
     """A command whose flags depend on the agent and the environment that its arguments name."""
 
+    def base_of(self, args: list[str]) -> Any:
+        """Read the config that the flags are put over."""
+        from jaxbandit import flags
+
+        return flags.base_config(args)
+
     def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
         """Make the flags."""
         from jaxbandit import flags
 
-        return flags.run_options(args, base)
+        return [*flags.run_options(args, base), *flags.log_options()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Make the flags that the arguments call for, then parse."""
@@ -76,7 +82,7 @@ class RunCommand(click.Command):
             from jaxbandit import flags, search  # noqa: F401
         if stop.is_set():
             raise Interrupted("interrupted")
-        ctx.obj = flags.base_config(args)
+        ctx.obj = self.base_of(args)
         self.params = self.flags_of(args, ctx.obj)
         try:
             return super().parse_args(ctx, args)
@@ -106,6 +112,22 @@ class SweepCommand(RunCommand):
         return super().parse_args(ctx, flags.spread(args))
 
 
+class EvaluateCommand(RunCommand):
+    """A command whose flags depend on the agent alone."""
+
+    def base_of(self, args: list[str]) -> Any:
+        """Read the config that the flags are put over."""
+        from jaxbandit import flags
+
+        return flags.policy_base(args)
+
+    def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
+        """Make the flags."""
+        from jaxbandit import flags
+
+        return flags.evaluate_options(args, base)
+
+
 @cli.command(cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
 @click.pass_context
 def run(
@@ -115,6 +137,8 @@ def run(
     checkpoint_every: int | None,
     profile: bool,
     distributed: bool,
+    log_interactions: bool,
+    propensity_samples: int | None,
     **given: Any,
 ) -> None:
     """Simulate an agent against thousands of users: learning curves, a table, a picture.
@@ -126,7 +150,8 @@ def run(
     _prepare(out, resume, distributed)
     chosen = config.changed(ctx.obj, _given(given))
     out = out or _new_directory(f"{chosen.agent}-{chosen.env}")
-    summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every, profile=profile)
+    log: dict[str, Any] = {"log_interactions": log_interactions, "propensity_samples": propensity_samples}
+    summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every, profile=profile, **log)
     if processes.is_first():
         reporting.print_table(summary, agent=chosen.agent, directory=out)
 
@@ -170,6 +195,39 @@ def sweep(
     summary = search.run(chosen, out, resume=resume, **limits)
     if processes.is_first():
         search.show(chosen, summary, out)
+
+
+@cli.command(cls=EvaluateCommand, short_help="Estimate what another policy would have earned on logged users.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    log: str,
+    out: str | None,
+    policy_from: str | None,
+    policy_seed: int | None,
+    propensity_samples: int | None,
+    **given: Any,
+) -> None:
+    """Estimate what a policy would have earned on the users of LOG, a run with --log-interactions.
+
+    By inverse propensities (IPS, SNIPS), a reward model (DM) and both (DR), with 95 % bootstrap intervals.
+    """
+    from jaxbandit import config, evaluation, interactions
+
+    of_log = policy_from is None and given.get("config") is None
+    if of_log and given.get("agent") is None:
+        raise InputError("agent is missing; allowed: --agent NAME, --config FILE or --policy-from DIR")
+    _keep_programs()
+    content = evaluation.evaluate(
+        log,
+        config.changed(ctx.obj, _given(given)),
+        of_log=of_log,
+        policy_from=policy_from,
+        policy_seed=policy_seed or 0,
+        samples=propensity_samples or interactions.SAMPLES,
+        out=out,
+    )
+    evaluation.show(content)
 
 
 @cli.command(short_help="Put finished runs and sweeps beside each other.")

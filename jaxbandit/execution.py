@@ -29,6 +29,7 @@ class Work(NamedTuple):
     num_seeds: int
     batch_size: int
     edges: np.ndarray  # [W + 1] rounds at which rows of the learning curves end, from 0
+    rounds_per_call: int | None = None  # at its multiples, all of them edges, calls end; None: at every other edge
 
     @property
     def rounds(self) -> int:
@@ -48,6 +49,17 @@ class State(NamedTuple):
     sums: np.ndarray  # float64 [metric, W, H, S]; what is not done yet is zero
     tile: int
     done: int
+
+
+def edges_of(rounds: int, rounds_per_call: int | None = None) -> np.ndarray:
+    """Rounds at which rows end, those at which calls have to end among them."""
+    rows = row_edges(rounds)
+    return rows if rounds_per_call is None else np.union1d(rows, np.arange(0, rounds, rounds_per_call))
+
+
+def rows_of_calls(edges: np.ndarray, rounds_per_call: int | None = None) -> int:
+    """Most rows of one call."""
+    return ROWS_PER_CALL if rounds_per_call is None else int(np.bincount(edges[:-1] // rounds_per_call).max())
 
 
 def row_edges(rounds: int) -> np.ndarray:
@@ -183,14 +195,22 @@ def _call(work: Work, state: State) -> State:
     """Compute the next rows; spans beyond the last one are empty."""
     edges, tile = work.edges, work.tiles[state.tile]
     carry = _begin(work, state.tile) if state.done == 0 else state.carry
-    last = len(edges) - 1
-    span = edges[np.minimum(np.arange(state.done, state.done + ROWS_PER_CALL + 1), last)]
+    last, done = len(edges) - 1, _end_of_call(work, state.done)
+    rows = rows_of_calls(edges, work.rounds_per_call)
+    span = edges[np.minimum(np.arange(state.done, state.done + rows + 1), done)]
     carry, metrics = work.program.advance(carry, _of_program(work, state.tile), span)
-    done = min(state.done + ROWS_PER_CALL, last)
     row, column = np.nonzero(tile.config >= 0)
     values = np.stack(processes.gather(metrics)).astype(np.float64)[:, row, column, : done - state.done]
     state.sums[:, state.done : done, tile.config[row, column], tile.seed[row]] = values.swapaxes(1, 2)
     return State(carry, state.sums, state.tile + done // last, done % last)
+
+
+def _end_of_call(work: Work, done: int) -> int:
+    """Row at which a call ends that begins at row `done`."""
+    if work.rounds_per_call is None:
+        return min(done + ROWS_PER_CALL, len(work.edges) - 1)
+    stop = (work.edges[done] // work.rounds_per_call + 1) * work.rounds_per_call
+    return int(np.searchsorted(work.edges, min(stop, work.rounds)))
 
 
 def _save(checkpoints: Checkpoints, rounds: int, work: Work, state: State) -> None:

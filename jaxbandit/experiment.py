@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from rich.console import Console
 
-from jaxbandit import execution, output, processes, reporting, sweep
+from jaxbandit import execution, interactions, output, processes, recording, reporting, sweep
 from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, checked, read_config, takes_ratings
@@ -73,12 +73,20 @@ def make_environment(config: Config) -> tuple[Environment, Any]:
 
 
 def run(
-    config: Config, out: str, *, resume: bool = False, checkpoint_every: int | None = None, profile: bool = False
+    config: Config,
+    out: str,
+    *,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    profile: bool = False,
+    log_interactions: bool = False,
+    propensity_samples: int | None = None,
 ) -> dict[str, Any]:
     """Simulate, show progress, and leave the results in directory `out`; return the content of summary.json.
 
     `checkpoint_every` counts training loops; by default every chunk is saved, if that takes less than a tenth of the
-    time. `profile` leaves a trace of the first chunks beside the TensorBoard events.
+    time. `profile` leaves a trace of the first chunks beside the TensorBoard events. `log_interactions` writes every
+    interaction to Parquet files, with a propensity from `propensity_samples` draws where the agent tells none.
 
     Raises:
         InputError: bad input; an existing result is untouched.
@@ -88,16 +96,19 @@ def run(
     every = loops_between(checkpoint_every, config)
     directory = epath.Path(out)
     finished = look(config, directory, resume)
+    samples = _samples(directory, resume, log_interactions, propensity_samples)
     if finished is not None:
         return finished
     with phase(f"building {config.env}"):
         world = build(config)
+    played, rounds_per_call = recorded(config, world, samples) if samples else (world, None)
     with output.claimed(config, directory, resume):
+        log = _begin_log(config, world, rounds_per_call, directory, samples) if rounds_per_call else None
         started = time.perf_counter()
         with phase(f"compiling {config.agent}"):
-            work = prepare(config, world)
+            work = prepare(config, played, rounds_per_call=rounds_per_call)
         compile_seconds = time.perf_counter() - started
-        sums, seconds, first = _simulate(config, work, directory, resume, every, profile)
+        sums, seconds, first = _simulate(config, work, directory, resume, every, profile, log)
         curves = execution.curves(work, sums, 0)
         summary = reporting.summarize(curves, compile_seconds=compile_seconds, run_seconds=seconds, resumed_round=first)
         summary |= {"world": dict(world.environment.facts), "device": device()}
@@ -119,12 +130,20 @@ def loops_between(checkpoint_every: int | None, config: Config) -> int | None:
     return None if checkpoint_every is None else checkpoint_every * config.steps_per_loop
 
 
-def prepare(config: Config, world: World, *, columns: int | None = None, max_lanes: int | None = None) -> Work:
+def prepare(
+    config: Config,
+    world: World,
+    *,
+    columns: int | None = None,
+    max_lanes: int | None = None,
+    rounds_per_call: int | None = None,
+) -> Work:
     """Compile the program of all lanes of a world and lay them out.
 
     Raises:
         InputError: the world refuses, or one lane alone does not fit the memory.
     """
+    edges = execution.edges_of(config.rounds, rounds_per_call)
     program, tiles = sweep.compile_tiles(
         jax.random.key(config.seed),
         world.environment,
@@ -133,13 +152,61 @@ def prepare(config: Config, world: World, *, columns: int | None = None, max_lan
         world.grid,
         batch_size=config.batch_size,
         num_seeds=config.seeds,
-        num_rows=execution.ROWS_PER_CALL,
+        num_rows=execution.rows_of_calls(edges, rounds_per_call),
         columns=columns,
         max_lanes=max_lanes,
     )
     members = np.arange(sweep.size(world.grid))
-    edges = execution.row_edges(config.rounds)
-    return Work(program, tiles, members, config.seeds, config.batch_size, edges)
+    return Work(program, tiles, members, config.seeds, config.batch_size, edges, rounds_per_call)
+
+
+def _samples(directory: epath.Path, resume: bool, log: bool, samples: int | None) -> int:
+    """Draws for a propensity that no agent tells, in all processes; 0: nothing is logged."""
+
+    def look() -> np.ndarray:
+        begun = resume and bool(Checkpoints(directory / output.CHECKPOINTS).rounds())
+        return np.array(interactions.choose_samples(directory, resume, begun, log, samples))
+
+    return int(processes.from_first(look, lambda: np.zeros((), int)))
+
+
+def recorded(config: Config, world: World, samples: int) -> tuple[World, int]:
+    """Let the agents of a world keep their interactions, and say of how many rounds: those written at a time."""
+    example = recording.example(world.environment, world.params, config.batch_size)
+    rounds = min(config.rounds, recording.rounds_per_chunk(example, config.seeds))
+
+    def factory(**hyperparameters: Any) -> Agent:
+        return recording.recorded(world.factory(**hyperparameters), example, rounds, samples)
+
+    return world._replace(factory=factory), rounds
+
+
+def _begin_log(config: Config, world: World, rounds: int, directory: epath.Path, samples: int) -> interactions.Log:
+    """Begin the log, or go on with it; of several processes the first one writes it."""
+    agent = world.factory(**{name: values[0] for name, values in world.grid.items()})
+    header = interactions.Header(
+        rounds=config.rounds,
+        rounds_per_file=rounds,
+        batch_size=config.batch_size,
+        seeds=config.seeds,
+        **interactions.sizes(world.environment.spec),
+        propensity_exact=agent.probabilities is not None,
+        propensity_samples=samples,
+    )
+    log = interactions.Log(directory, header)
+    items = recording.catalogue(world.environment, world.params)
+    processes.by_first(lambda: log.begin(items))
+    return log
+
+
+def _log(log: interactions.Log, work: Work, before: int, state: execution.State) -> None:
+    """Write the interactions of the call that went from `before` to `state`."""
+    tile, first = divmod(before, work.rounds)
+    seed, config = work.tiles[tile]
+    there = config[:, 0] >= 0
+    rows = jax.tree.map(lambda x: x[there, 0], processes.gather(state.carry.agent.rounds))
+    stop = execution.number(work, state) - tile * work.rounds
+    processes.by_first(lambda: log.write(tile, first, stop, seed[there], rows))
 
 
 def phase(words: str) -> Any:
@@ -158,19 +225,31 @@ def device() -> dict[str, Any]:
 
 
 def _simulate(
-    config: Config, work: Work, directory: epath.Path, resume: bool, every: int | None, profile: bool
+    config: Config,
+    work: Work,
+    directory: epath.Path,
+    resume: bool,
+    every: int | None,
+    profile: bool,
+    log: interactions.Log | None,
 ) -> tuple[np.ndarray, float, int]:
     """Run the rounds that are left, with progress and events: sums, seconds, the round of each lane it began with."""
     checkpoints = Checkpoints(directory / output.CHECKPOINTS)
     state = execution.start(work, checkpoints if resume else None)
     share = work.interactions // (work.rounds * len(work.tiles))  # users served in a round, on average
-    first = execution.number(work, state)
+    first = written = execution.number(work, state)
+    if log is not None:
+        processes.by_first(partial(log.forget, *divmod(first, work.rounds)))
     bar = reporting.progress(work.interactions, done=first * share, console=console())
     traces = execution.tracing(str(directory / "tensorboard") if profile else None)
     events = reporting.EventLog(directory / "tensorboard")
     with bar as progress, events, stop_requests() as stop, traces as trace:
 
         def watch(state: execution.State) -> None:
+            nonlocal written
+            if log is not None:
+                _log(log, work, written, state)
+                written = execution.number(work, state)
             rows = state.done or None
             curves = execution.curves(work, state.sums, 0, rows)
             tile = work.tiles[state.tile - (rows is None)]

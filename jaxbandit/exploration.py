@@ -1,4 +1,4 @@
-"""Scores -> actions: UCB widths aside, every rule by which agents of this package explore. Knows no models."""
+"""Scores -> actions and their probabilities: UCB widths aside, every rule by which agents explore. Knows no models."""
 
 from functools import reduce
 from typing import Literal
@@ -124,6 +124,38 @@ def boltzmann_gumbel(
     width = jax.lax.rsqrt(jnp.maximum(pulls, 1.0))
     noisy = jnp.where(pulls[None] > 0, scores + scale * width[None] * noise, jnp.finfo(scores.dtype).max)
     return greedy(tie_key, allowed(context, noisy), ties)
+
+
+def greedy_probabilities(scores: Float[Array, "B K"], ties: Ties = "random") -> Float[Array, "B K"]:
+    """Probability that `greedy` takes each arm: 1 for the best one, or 1/n for each of n that tie."""
+    if ties == "first":
+        return jax.nn.one_hot(jnp.argmax(scores, axis=-1), scores.shape[1])
+    scores = jax.lax.optimization_barrier(scores)  # once, so that a maximum equals itself
+    best = (scores == jnp.max(scores, axis=-1, keepdims=True)).astype(jnp.float32)
+    return best / jnp.sum(best, axis=-1, keepdims=True)
+
+
+def uniform_probabilities(context: Context, num_actions: int) -> Float[Array, "B K"]:
+    """Probability that `uniform` takes each arm."""
+    if context.mask is None:
+        return jnp.full((context.user.shape[0], num_actions), 1 / num_actions)
+    candidates = context.mask.astype(jnp.float32)
+    return candidates / jnp.sum(candidates, axis=-1, keepdims=True)
+
+
+def epsilon_greedy_probabilities(
+    context: Context, scores: Float[Array, "B K"], epsilon: Float[Array, ""] | float, ties: Ties = "random"
+) -> Float[Array, "B K"]:
+    """Probability that `epsilon_greedy` takes each arm."""
+    best = greedy_probabilities(allowed(context, scores), ties)
+    return epsilon * uniform_probabilities(context, scores.shape[1]) + (1 - epsilon) * best
+
+
+def boltzmann_probabilities(
+    context: Context, scores: Float[Array, "B K"], temperature: Float[Array, ""] | float
+) -> Float[Array, "B K"]:
+    """Probability that `boltzmann` takes each arm."""
+    return jax.nn.softmax(allowed(context, scores / temperature), axis=-1)
 
 
 def _nth(candidates: Bool[Array, "B K"], draw: Float[Array, " B"]) -> Int[Array, " B"]:

@@ -10,6 +10,7 @@ from annotated_types import Ge
 from jaxbandit.config import LOWEST, REGISTRIES, Config, checked, read_config, read_entries, read_object
 from jaxbandit.errors import InputError, nearest, unknown
 from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse
+from jaxbandit.interactions import SAMPLES
 from jaxbandit.output import config_file
 from jaxbandit.plan import Plan, read_plan
 from jaxbandit.reporting import METRICS
@@ -29,6 +30,7 @@ HELP = {
     "seeds": "simulations side by side",
     "seed": "root of all random numbers",
 }
+SAMPLES_HELP = f"draws for a probability that an agent does not tell  [default: {SAMPLES}]"
 PLACEHOLDERS = {
     "choice": "",
     "text": "text",
@@ -119,6 +121,48 @@ def run_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
             known = {option.name for option in options}
             options += [option for option in _setting_options(kind, name, current) if option.name not in known]
     return options
+
+
+def log_options() -> list[click.Parameter]:
+    """Make the flags of `jaxbandit run` that no sweep has."""
+    return [
+        click.Option(["--log-interactions"], is_flag=True, help="write every interaction to Parquet, for `evaluate`"),
+        Flag("run", "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, None),
+    ]
+
+
+def policy_base(args: Sequence[str]) -> Config:
+    """Read the config that the flags of `jaxbandit evaluate` are put over: that of --policy-from, or of --config.
+
+    Raises:
+        InputError: both are given, or there is none that can be read.
+    """
+    run, path = (value_of(args, flag) for flag in ("--policy-from", "--config"))
+    if run is not None and path is not None:
+        raise InputError("policy_from and config are both given; allowed: one of them")
+    if run is not None and config_file(run) is None:
+        raise InputError(f"policy_from is {run!r}, which holds no run; allowed: the --out of a run")
+    return Config() if run is None and path is None else checked(read_config(path or str(config_file(run or ""))))
+
+
+def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
+    """Make all flags of `jaxbandit evaluate` for the agent that the arguments name.
+
+    Raises:
+        InputError: it is not registered.
+    """
+    agent = str(value_of(args, "--agent", base.agent))
+    title, current = "evaluate", base.agent_settings if agent == base.agent else {}
+    return [
+        click.Argument(["log"], metavar="LOG"),
+        Flag(title, "", click.STRING, "agent", "target policy; see `jaxbandit list agents`", None),
+        Flag(title, "", click.Path(), "config", "take agent and settings from a run's config.json", None),
+        Flag(title, "", click.Path(), "policy_from", "act as that run's agent at its end; else untrained", None),
+        Flag(title, "", Whole("policy_seed", 0), "policy_seed", "which of that run's simulations", 0),
+        Flag(title, "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, None),
+        Flag(title, "", click.Path(), "out", "where the numbers go  [default: LOG/evaluation.json]", None),
+        *_setting_options("agent", agent, current),
+    ]
 
 
 def sweep_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
@@ -228,8 +272,9 @@ class Eta(click.ParamType):
 class Whole(SettingType):
     """A whole number, also as 32.0, which is how tuning services write it."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(Hyperparameter(name, "int", 0, (), (), ""))
+    def __init__(self, name: str, least: int | None = None) -> None:
+        bounds = () if least is None else (Ge(least),)
+        super().__init__(Hyperparameter(name, "int", 0, (), bounds, ""))
 
 
 def value_of(args: Sequence[str], flag: str, default: str | None = None) -> str | None:

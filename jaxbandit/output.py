@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from jaxbandit import config as configs
-from jaxbandit import plan, processes
+from jaxbandit import interactions, plan, processes
 from jaxbandit.config import Config
 from jaxbandit.errors import InputError
 from jaxbandit.plan import Plan
@@ -98,7 +98,7 @@ def _make(directory: epath.Path) -> None:
 
 def _clear(directory: epath.Path, keep: bool) -> None:
     with suppress(OSError):
-        for part in ("tensorboard", CHECKPOINTS):
+        for part in ("tensorboard", CHECKPOINTS, interactions.DIRECTORY):
             if (directory / part).exists():
                 (directory / part).rmtree()
         (directory / "config.json").unlink(missing_ok=True)

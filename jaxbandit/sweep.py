@@ -202,6 +202,16 @@ def compile_lanes(
     )
 
 
+def carry_shapes(
+    environment: Environment, params: Any, factory: Callable[..., Agent], grid: Grid, shape: tuple[int, ...]
+) -> Carry:
+    """Shapes of the state of a tile [R, C], as a checkpoint holds them."""
+    key = jax.random.key(0)
+    begin, _ = _row_functions(environment, factory, 1, shape[1], jax.random.key_impl(key))
+    values = {name: jax.ShapeDtypeStruct(shape, np.float32) for name in grid}
+    return jax.eval_shape(begin, jax.random.key_data(key), np.zeros(shape[0], np.uint32), params, values)
+
+
 def _row_functions(
     environment: Environment, factory: Callable[..., Agent], batch_size: int, columns: int, impl: Any
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:

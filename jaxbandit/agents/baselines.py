@@ -19,21 +19,40 @@ def uniform(spec: Spec) -> Agent:
             return Decision(_top(exploration.allowed(context, priority), spec.slate_size))
         return Decision(exploration.uniform(key, context, spec.num_actions))
 
-    return Agent(init=lambda key: (), select=select, update=lambda key, state, interaction: state, slates=slates)
+    return Agent(
+        init=lambda key: (),
+        select=select,
+        update=lambda key, state, interaction: state,
+        probabilities=None
+        if slates
+        else lambda state, context: exploration.uniform_probabilities(context, spec.num_actions),
+        slates=slates,
+    )
 
 
 def oracle(spec: Spec) -> Agent:
     """Take the arm, or the slate, of the highest mean reward. It sees the mean rewards: a bound, not a policy."""
     slates = spec.slate_size > 1
 
-    def select(key: Key[Array, ""], state: tuple[()], context: Context) -> Decision:
+    def scores(context: Context) -> Float[Array, "B K"]:
         assert context.truth is not None, "the simulation shows mean rewards to a privileged agent"
-        scores = exploration.allowed(context, context.truth)
-        if slates:
-            return Decision(_top(scores, spec.slate_size))
-        return Decision(jnp.argmax(scores, axis=-1).astype(jnp.int32))
+        return exploration.allowed(context, context.truth)
 
-    return Agent(lambda key: (), select, lambda key, state, interaction: state, privileged=True, slates=slates)
+    def select(key: Key[Array, ""], state: tuple[()], context: Context) -> Decision:
+        if slates:
+            return Decision(_top(scores(context), spec.slate_size))
+        return Decision(jnp.argmax(scores(context), axis=-1).astype(jnp.int32))
+
+    return Agent(
+        init=lambda key: (),
+        select=select,
+        update=lambda key, state, interaction: state,
+        privileged=True,
+        probabilities=None
+        if slates
+        else lambda state, context: exploration.greedy_probabilities(scores(context), "first"),
+        slates=slates,
+    )
 
 
 def _top(scores: Float[Array, "B K"], size: int) -> Int[Array, "B M"]:

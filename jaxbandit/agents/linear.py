@@ -39,11 +39,17 @@ def linucb(
     Source: Li et al. 2010, Algorithm 1 (disjoint); Chu et al. 2011 (shared).
     """
 
-    def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
+    def scores(context: Context, model: Model, solution: Solution) -> Float[Array, "B K"]:
         mean, variance = model.predict(context, solution)
-        return exploration.greedy(key, exploration.allowed(context, mean + alpha * jnp.sqrt(variance)), ties)
+        return exploration.allowed(context, mean + alpha * jnp.sqrt(variance))
 
-    return _agent(make_model(spec, features, add_bias, gamma), tikhonov_weight, choose)
+    def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
+        return exploration.greedy(key, scores(context, model, solution), ties)
+
+    def chances(context: Context, model: Model, solution: Solution) -> Float[Array, "B K"]:
+        return exploration.greedy_probabilities(scores(context, model, solution), ties)
+
+    return _agent(make_model(spec, features, add_bias, gamma), tikhonov_weight, choose, chances)
 
 
 def lints(
@@ -97,10 +103,15 @@ def greedy(
         probability = settings.at_count(epsilon, state[1])
         return Decision(exploration.epsilon_greedy(key, context, mean, probability, ties))
 
+    def probabilities(state: tuple[Posterior, Array], context: Context) -> Float[Array, "B K"]:
+        mean, _ = model.predict(context, posterior.solve(state[0], tikhonov_weight))
+        return exploration.epsilon_greedy_probabilities(context, mean, settings.at_count(epsilon, state[1]), ties)
+
     return Agent(
         init=lambda key: (model.init(), jnp.zeros((), jnp.int32)),
         select=select,
         update=lambda key, state, interaction: (model.update(state[0], interaction), state[1] + 1),
+        probabilities=probabilities,
     )
 
 
@@ -109,16 +120,26 @@ def make_model(spec: Spec, features: features.Features, add_bias: bool, gamma: F
     return _disjoint(spec, add_bias, gamma) if spec.arm_dim == 0 else _shared(spec, features, add_bias, gamma)
 
 
-def _agent(model: Model, tikhonov_weight: Float[Array, ""] | float, choose: Callable[..., Array]) -> Agent:
+def _agent(
+    model: Model,
+    tikhonov_weight: Float[Array, ""] | float,
+    choose: Callable[..., Array],
+    chances: Callable[..., Array] | None = None,
+) -> Agent:
     """Act on the posterior solved once per round; update it once with the whole batch."""
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
         return Decision(choose(key, context, model, posterior.solve(state, tikhonov_weight)))
 
+    def probabilities(state: Posterior, context: Context) -> Float[Array, "B K"]:
+        assert chances is not None
+        return chances(context, model, posterior.solve(state, tikhonov_weight))
+
     return Agent(
         init=lambda key: model.init(),
         select=select,
         update=lambda key, state, interaction: model.update(state, interaction),
+        probabilities=probabilities if chances else None,
     )
 
 

@@ -57,7 +57,11 @@ def neural_epsilon_greedy(
     def choose(key: Key[Array, ""], context: Context, values: Array, state: NeuralState) -> Int[Array, " B"]:
         return exploration.epsilon_greedy(key, context, values, settings.at_count(epsilon, state.updates), ties)
 
-    return _agent(spec, module, learning_rate, clip_norm, loss, choose)
+    def chances(context: Context, values: Array, state: NeuralState) -> Float[Array, "B K"]:
+        probability = settings.at_count(epsilon, state.updates)
+        return exploration.epsilon_greedy_probabilities(context, values, probability, ties)
+
+    return _agent(spec, module, learning_rate, clip_norm, loss, choose, chances)
 
 
 def neural_boltzmann(
@@ -79,7 +83,10 @@ def neural_boltzmann(
     def choose(key: Key[Array, ""], context: Context, values: Array, state: NeuralState) -> Int[Array, " B"]:
         return exploration.boltzmann(key, context, values, settings.at_count(temperature, state.updates))
 
-    return _agent(spec, module, learning_rate, clip_norm, loss, choose)
+    def chances(context: Context, values: Array, state: NeuralState) -> Float[Array, "B K"]:
+        return exploration.boltzmann_probabilities(context, values, settings.at_count(temperature, state.updates))
+
+    return _agent(spec, module, learning_rate, clip_norm, loss, choose, chances)
 
 
 def neural_boltzmann_gumbel(
@@ -132,6 +139,7 @@ def _agent(
     clip_norm: Traced,
     loss: str,
     choose: Callable[[Any, Context, Array, NeuralState], Array],
+    chances: Callable[[Context, Array, NeuralState], Array] | None = None,
 ) -> Agent:
     """Train `module` by one Adam step per update on mean w loss(r, f(x)[a]); act by `choose`."""
     optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optax.adam(learning_rate))
@@ -147,6 +155,10 @@ def _agent(
     def select(key: Key[Array, ""], state: NeuralState, context: Context) -> Decision:
         return Decision(choose(key, context, predict(state.params, context), state))
 
+    def probabilities(state: NeuralState, context: Context) -> Float[Array, "B K"]:
+        assert chances is not None
+        return chances(context, predict(state.params, context), state)
+
     def update(key: Key[Array, ""], state: NeuralState, seen: Interaction) -> NeuralState:
         def mean_loss(params: PyTree) -> Float[Array, ""]:
             predicted = predict(params, taken(seen.context, seen.action))
@@ -159,7 +171,7 @@ def _agent(
         pulls = state.pulls + seen.weight @ jax.nn.one_hot(seen.action, spec.num_actions)
         return NeuralState(optax.apply_updates(state.params, steps), optimizer_state, pulls, state.updates + 1)
 
-    return Agent(init, select, update)
+    return Agent(init, select, update, probabilities=probabilities if chances else None)
 
 
 def taken(context: Context, action: Int[Array, " B"]) -> Context:

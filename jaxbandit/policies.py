@@ -1,0 +1,93 @@
+"""An agent that acts with one state, fresh or the last one of a run: a policy that learns no more. It reads no logs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Array, Float
+
+from jaxbandit import execution, experiment, interactions, output, recording, sweep
+from jaxbandit.agents import AGENTS
+from jaxbandit.checkpoint import Checkpoints
+from jaxbandit.config import Config, checked, read_config, read_object
+from jaxbandit.errors import InputError
+from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.metrics import RoundMetrics
+from jaxbandit.types import Context, Spec
+
+Policy = Callable[[Context], Float[Array, "B K"]]  # -> probability of every arm
+
+
+def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = interactions.SAMPLES) -> Policy:
+    """Let the agent of a checked config act with a state; without one it has learnt nothing.
+
+    Where the agent does not tell its probabilities, they are the shares of `samples` draws.
+
+    Raises:
+        InputError: an agent that sees mean rewards, or does not go with the spec.
+    """
+    traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
+    settings = {name: jnp.float32(v) if name in traced else v for name, v in config.agent_settings.items()}
+    agent = AGENTS[config.agent](spec, **settings)
+    if agent.privileged:
+        raise InputError(f"agent is {config.agent!r}, which sees mean rewards, but a log has none; allowed: all others")
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    state = agent.init(init_key) if state is None else state
+
+    @jax.jit
+    def act(key: Array, state: Any, context: Context) -> Float[Array, "B K"]:
+        return recording.probabilities(key, agent, state, context, spec.num_actions, samples)
+
+    return partial(act, key, state)
+
+
+def last_state(run: str, config: Config, seed: int) -> Any:
+    """Read the agent's state of one seed from the last checkpoint of a run.
+
+    Raises:
+        InputError: there is none, no such seed, a run of another agent or world, a state of another shape.
+    """
+    directory = epath.Path(run)
+    trained = checked(read_config(str(directory / "config.json")))
+    if (difference := world_difference(trained, config)) or trained.agent != config.agent:
+        difference = difference or f"agent {trained.agent} and {config.agent}"
+        raise InputError(f"policy_from is {run!r}, of another agent or world ({difference}); allowed: one of the same")
+    if not 0 <= seed < trained.seeds:
+        raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
+    checkpoints = Checkpoints(directory / output.CHECKPOINTS)
+    place = max(checkpoints.rounds(), default=0)
+    if not 0 < place <= trained.rounds:
+        raise InputError(f"policy_from is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
+    world = experiment.build(trained)
+    samples = interactions.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
+    played, rounds = experiment.recorded(trained, world, samples) if samples else (world, None)
+    (tile,) = sweep.layout(1, trained.seeds, num_devices=_devices(directory))
+    like = sweep.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
+    rows = len(execution.edges_of(trained.rounds, rounds)) - 1
+    sums = np.zeros((len(RoundMetrics._fields), rows, 1, trained.seeds))
+    carry, _ = checkpoints.restore(place, (like, sums))
+    row = int(np.flatnonzero(tile.seed == seed)[0])
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
+    return state.agent if samples else state
+
+
+def world_of(config: Config) -> dict[str, Any]:
+    """Entries of a config that make its world."""
+    names = ("env", "ratings", "user_column", "item_column", "rating_column", "env_settings")
+    return {name: getattr(config, name) for name in names}
+
+
+def world_difference(one: Config, other: Config) -> str:
+    """Say in which entry the worlds of two checked configs differ first; empty where they are the same."""
+    pairs = ((name, value, world_of(other)[name]) for name, value in world_of(one).items())
+    return next((f"{name} {a} and {b}" for name, a, b in pairs if a != b), "")
+
+
+def _devices(directory: epath.Path) -> int:
+    """Devices of a run, of which its rows are a multiple; those at hand where it has not finished."""
+    path = directory / "summary.json"
+    return int(read_object(str(path))["device"]["count"]) if path.exists() else jax.device_count()

@@ -1,0 +1,90 @@
+"""A ridge model of logged rewards, cross-fitted: what it predicts was not in its fit. NumPy, float64; no policies.
+
+Fixed arms have a model each on [1; u]; arms with features share one on [1; u] x [1; v], or on [1; u; v] where that is
+too wide. Each seed is a world of its own, so each has its own models, one for each fold of its rounds.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+FOLDS = 2
+RIDGE = 1.0
+WIDEST = 1000  # columns of outer features
+Kind = Literal["disjoint", "outer", "concat"]
+
+
+class RewardModel:
+    """Sums of S seeds and FOLDS folds, solved once all rows are added."""
+
+    def __init__(self, num_seeds: int, num_actions: int, user_dim: int, arm_dim: int) -> None:
+        """Make the empty model."""
+        outer = (1 + user_dim) * (1 + arm_dim)
+        self.kind: Kind = "disjoint" if arm_dim == 0 else "outer" if outer <= WIDEST else "concat"
+        self.dim = {"disjoint": 1 + user_dim, "outer": outer, "concat": 1 + user_dim + arm_dim}[self.kind]
+        self.num_models = num_actions if arm_dim == 0 else 1
+        shape = (num_seeds, FOLDS, self.num_models, self.dim)
+        self.gram, self.moment = np.zeros((*shape, self.dim)), np.zeros(shape)
+        self.theta: np.ndarray | None = None
+
+    def add(
+        self,
+        seed: np.ndarray,
+        fold: np.ndarray,
+        user: np.ndarray,
+        arms: np.ndarray | None,
+        action: np.ndarray,
+        reward: np.ndarray,
+    ) -> None:
+        """Add interactions: their seeds and folds [n], users [n, Du], arms taken [n, Da], actions and rewards [n]."""
+        x = self._joint(_with_one(user), arms)
+        model = action if self.num_models > 1 else np.zeros_like(action)
+        for rows, (s, f, m) in _groups(seed, fold, model):
+            self.gram[s, f, m] += x[rows].T @ x[rows]
+            self.moment[s, f, m] += x[rows].T @ reward[rows].astype(np.float64)
+
+    def solve(self) -> None:
+        """Fit the model of each fold to all others."""
+        gram = self.gram.sum(axis=1, keepdims=True) - self.gram
+        moment = self.moment.sum(axis=1, keepdims=True) - self.moment
+        self.theta = np.linalg.solve(gram + RIDGE * np.eye(self.dim), moment[..., None])[..., 0]
+
+    def predict(self, seed: np.ndarray, fold: np.ndarray, user: np.ndarray, arms: np.ndarray | None) -> np.ndarray:
+        """Predict the rewards of all offered arms: users [n, Du], arms [n, K, Da] or [1, K, Da] -> [n, K]."""
+        assert self.theta is not None, "the model is solved before it predicts"
+        z, dim_u = _with_one(user), 1 + user.shape[1]
+        found = np.empty((len(z), self.num_models if arms is None else arms.shape[1]))
+        for rows, (s, f) in _groups(seed, fold):
+            theta = self.theta[s, f]
+            if arms is None:
+                found[rows] = z[rows] @ theta.T
+                continue
+            offered = arms if len(arms) == 1 else arms[rows]
+            if self.kind == "outer":
+                line = z[rows] @ theta[0].reshape(dim_u, -1)
+                slope, constant = line[:, 1:], line[:, :1]
+            else:
+                slope, constant = theta[:, dim_u:], (z[rows] @ theta[0, :dim_u])[:, None]
+            found[rows] = np.matmul(offered, slope[:, :, None])[..., 0] + constant
+        return found
+
+    def _joint(self, user: np.ndarray, arms: np.ndarray | None) -> np.ndarray:
+        if arms is None:
+            return user
+        if self.kind == "concat":
+            return np.concatenate([user, arms], axis=1)
+        return (user[:, :, None] * _with_one(arms)[:, None]).reshape(len(user), -1)
+
+
+def _with_one(columns: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.ones((len(columns), 1)), columns], axis=1)
+
+
+def _groups(*keys: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
+    """Rows that have the same keys, and these."""
+    order = np.lexsort(keys[::-1])
+    table = np.stack(keys, axis=1)[order]
+    starts = np.flatnonzero(np.any(np.diff(table, axis=0, prepend=table[:1] - 1), axis=1))
+    for rows in np.split(order, starts[1:]):
+        yield rows, tuple(int(key[rows[0]]) for key in keys)
