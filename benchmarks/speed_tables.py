@@ -112,7 +112,7 @@ def limits(ours: list[Line]) -> list[list[str]]:
 
 
 def bounded(label: str, seconds: float, target: int, beside: str = "") -> list[str]:
-    return [label, f"{seconds:.1f} s", beside, "", f"{target} s", kept(seconds < target)]
+    return [label, f"{seconds:.2f} s", beside, "", f"{target} s", kept(seconds < target)]
 
 
 def bare_loops(ours: list[Line], theirs: list[Line]) -> str:

@@ -30,7 +30,7 @@ HELP = {
     "seeds": "simulations side by side",
     "seed": "root of all random numbers",
 }
-SAMPLES_HELP = f"draws for a probability that an agent does not tell  [default: {SAMPLES}]"
+SAMPLES_HELP = "draws for a probability that an agent does not tell"
 PLACEHOLDERS = {
     "choice": "",
     "text": "text",
@@ -127,7 +127,7 @@ def log_options() -> list[click.Parameter]:
     """Make the flags of `jaxbandit run` that no sweep has."""
     return [
         click.Option(["--log-interactions"], is_flag=True, help="write every interaction to Parquet, for `evaluate`"),
-        Flag("run", "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, None),
+        Flag("run", "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, SAMPLES),
     ]
 
 
@@ -159,7 +159,7 @@ def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]
         Flag(title, "", click.Path(), "config", "take agent and settings from a run's config.json", None),
         Flag(title, "", click.Path(), "policy_from", "act as that run's agent at its end; else untrained", None),
         Flag(title, "", Whole("policy_seed", 0), "policy_seed", "which of that run's simulations", 0),
-        Flag(title, "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, None),
+        Flag(title, "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, SAMPLES),
         Flag(title, "", click.Path(), "out", "where the numbers go  [default: LOG/evaluation.json]", None),
         *_setting_options("agent", agent, current),
     ]

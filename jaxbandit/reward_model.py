@@ -26,7 +26,7 @@ class RewardModel:
         self.num_models = num_actions if arm_dim == 0 else 1
         shape = (num_seeds, FOLDS, self.num_models, self.dim)
         self.gram, self.moment = np.zeros((*shape, self.dim)), np.zeros(shape)
-        self.theta: np.ndarray | None = None
+        self.mean, self.theta = np.zeros(shape[:2]), np.empty(0)
 
     def add(
         self,
@@ -45,20 +45,22 @@ class RewardModel:
             self.moment[s, f, m] += x[rows].T @ reward[rows].astype(np.float64)
 
     def solve(self) -> None:
-        """Fit the model of each fold to all others."""
+        """Fit the model of each fold to all others: to what their mean leaves over, as the constant is shrunk too."""
         gram = self.gram.sum(axis=1, keepdims=True) - self.gram
         moment = self.moment.sum(axis=1, keepdims=True) - self.moment
+        # The first feature is the constant: its products are sums and numbers.
+        self.mean = moment[..., 0].sum(axis=-1) / np.maximum(gram[..., 0, 0].sum(axis=-1), 1)
+        moment = moment - self.mean[..., None, None] * gram[..., 0, :]
         self.theta = np.linalg.solve(gram + RIDGE * np.eye(self.dim), moment[..., None])[..., 0]
 
     def predict(self, seed: np.ndarray, fold: np.ndarray, user: np.ndarray, arms: np.ndarray | None) -> np.ndarray:
         """Predict the rewards of all offered arms: users [n, Du], arms [n, K, Da] or [1, K, Da] -> [n, K]."""
-        assert self.theta is not None, "the model is solved before it predicts"
         z, dim_u = _with_one(user), 1 + user.shape[1]
         found = np.empty((len(z), self.num_models if arms is None else arms.shape[1]))
         for rows, (s, f) in _groups(seed, fold):
-            theta = self.theta[s, f]
+            theta, mean = self.theta[s, f], self.mean[s, f]
             if arms is None:
-                found[rows] = z[rows] @ theta.T
+                found[rows] = z[rows] @ theta.T + mean
                 continue
             offered = arms if len(arms) == 1 else arms[rows]
             if self.kind == "outer":
@@ -66,7 +68,7 @@ class RewardModel:
                 slope, constant = line[:, 1:], line[:, :1]
             else:
                 slope, constant = theta[:, dim_u:], (z[rows] @ theta[0, :dim_u])[:, None]
-            found[rows] = np.matmul(offered, slope[:, :, None])[..., 0] + constant
+            found[rows] = np.matmul(offered, slope[:, :, None])[..., 0] + constant + mean
         return found
 
     def _joint(self, user: np.ndarray, arms: np.ndarray | None) -> np.ndarray:

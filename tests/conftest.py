@@ -51,11 +51,10 @@ def ml_100k_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(
             "real MovieLens 100K is not here: its licence forbids to ship it, and shared/fetch-ml-100k is absent"
         )
-    directory = tmp_path_factory.getbasetemp().parent / "ml-100k"
-    if not (directory / "u.item").exists():
-        got = subprocess.run([sys.executable, str(FETCH), str(directory)], capture_output=True, text=True, check=False)
-        if got.returncode:
-            pytest.skip(f"MovieLens 100K could not be fetched: {got.stderr.strip()[-200:]}")
+    directory = tmp_path_factory.mktemp("ml-100k")  # of this worker: another's may be half written
+    got = subprocess.run([sys.executable, str(FETCH), str(directory)], capture_output=True, text=True, check=False)
+    if got.returncode:
+        pytest.skip(f"MovieLens 100K could not be fetched: {got.stderr.strip()[-200:]}")
     return directory
 
 

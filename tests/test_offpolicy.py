@@ -107,8 +107,9 @@ def test_the_reward_model_is_ridge_regression_on_the_other_fold(arm_dim):
     for i in range(0, num, 7):
         others = np.flatnonzero((seed == seed[i]) & (fold != fold[i]))
         x = np.array([joint(user[j], action[j], None if taken is None else taken[j]) for j in others])
-        theta = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ reward[others])
-        expected = [joint(user[i], k, None if arms is None else arms[i, k]) @ theta for k in range(actions)]
+        mean = reward[others].mean()
+        theta = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (reward[others] - mean))
+        expected = [joint(user[i], k, None if arms is None else arms[i, k]) @ theta + mean for k in range(actions)]
         np.testing.assert_allclose(found[i], expected, rtol=1e-8, atol=1e-8)
 
 
@@ -282,6 +283,8 @@ def judged(log: Path, target: Config) -> tuple[np.ndarray, pl.DataFrame, np.ndar
     odd, action, reward = frame["round"].to_numpy() % 2, frame["action"].to_numpy(), frame["reward"].to_numpy()
     for s, fold, k in np.ndindex(3, 2, chance.shape[1]):
         fitted = (seed == s) & (odd != fold) & (action == k)
-        theta = np.linalg.solve(x[fitted].T @ x[fitted] + np.eye(x.shape[1]), x[fitted].T @ reward[fitted])
-        predicted[(seed == s) & (odd == fold), k] = x[(seed == s) & (odd == fold)] @ theta
+        mean = reward[(seed == s) & (odd != fold)].mean()
+        moment = x[fitted].T @ (reward[fitted] - mean)
+        theta = np.linalg.solve(x[fitted].T @ x[fitted] + np.eye(x.shape[1]), moment)
+        predicted[(seed == s) & (odd == fold), k] = x[(seed == s) & (odd == fold)] @ theta + mean
     return chance, frame, predicted

@@ -1,7 +1,7 @@
 """Open Bandit Pipeline's estimators beside ours on one log: one JSON line for each.
 
 obp 0.5.7, its last release, asks for Python below 3.11 and numpy 1.23.5, so it needs an environment of its own. Only
-its estimators are imported: the rest of the package needs torch.
+its estimators are imported, for which torch is but a name, and they run beside numpy 2.
 
     jaxbandit run --env linear --agent uniform --log-interactions --out log
     python benchmarks/peers/export_log.py log log.npz
@@ -33,6 +33,8 @@ CLASSES = {
 
 def estimators() -> types.ModuleType:
     """Import obp.ope.estimators without what the packages around it import."""
+    torch = sys.modules["torch"] = types.ModuleType("torch")  # named in annotations alone
+    torch.Tensor = torch.tensor = object
     root = Path(importlib.util.find_spec("obp").origin).parent
     for name, place in (("obp", root), ("obp.ope", root / "ope")):
         package = types.ModuleType(name)
