@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, linear, neural
+from jaxbandit.agents import baselines, ensemble, linear, neural, neural_ucb
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -14,4 +14,8 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
+    "neural-dropout-ts": ensemble.neural_dropout_ts,
+    "neural-ensemble-ts": ensemble.neural_ensemble_ts,
+    "neural-ucb": neural_ucb.neural_ucb,
+    "neural-ts": neural_ucb.neural_ts,
 }
