@@ -64,7 +64,7 @@ def test_an_update_is_one_adam_step_on_the_weighted_loss_of_the_arms_taken(netwo
     assert after.updates == 1
 
 
-@pytest.mark.parametrize("network", NETWORKS[:2])
+@pytest.mark.parametrize("network", NETWORKS[1:2])
 def test_by_default_training_is_one_step_of_the_chain_per_update_bit_for_bit(network):
     agent = neural.neural_boltzmann(spec_of(network), network=networks(network), **LAYERS)
     module = make_network(spec_of(network), network, *LAYERS.values())
@@ -88,8 +88,7 @@ def test_by_default_training_is_one_step_of_the_chain_per_update_bit_for_bit(net
     jax.tree.map(np.testing.assert_array_equal, tuple(state.learned), (params, optimizer, ()))
 
 
-@pytest.mark.parametrize("buffer_size", [0, 20])
-@pytest.mark.parametrize("agent", TRAINED)
+@pytest.mark.parametrize(("agent", "buffer_size"), [*((agent, 0) for agent in TRAINED), (TRAINED[0], 20)])
 def test_an_update_whose_weights_are_all_zero_moves_nothing(agent, buffer_size):
     policy = AGENTS[agent](spec_of("fixed"), **LAYERS, buffer_size=buffer_size)
     update = jax.jit(policy.update)
@@ -102,7 +101,7 @@ def test_an_update_whose_weights_are_all_zero_moves_nothing(agent, buffer_size):
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (again, before)), strict=True))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", NETWORKS[:2])
 def test_rewards_of_weight_zero_never_come_back_from_the_buffer(network):
     policy = neural.neural_boltzmann(
         spec_of(network), network=networks(network), **LAYERS, buffer_size=4, minibatch_size=16, train_steps=3
