@@ -1,25 +1,33 @@
-"""Flax modules that map contexts to a predicted reward for every arm. They hold no losses and no policies."""
+"""Flax modules that map contexts to a predicted reward for every arm. They hold no losses and no policies.
+
+Given a dropout rate, every user meets a thinned network of their own: units of the user tower and of the common tower
+are masked once per user, the same for all arms. The arm tower is never masked, so that an item is encoded once.
+"""
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from jaxbandit import features
-from jaxbandit.types import Context
+from jaxbandit.hyperparameters import Traced
+from jaxbandit.types import Context, Spec
 
 
 class Tower(nn.Module):
-    """Dense layers with ReLU after each."""
+    """Dense layers with ReLU after each, and dropout after that where a rate is given."""
 
     layers: Sequence[int]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n e"]:
+    def __call__(self, x: Float[Array, "*n d"], dropout_rate: Traced | None = None) -> Float[Array, "*n e"]:
         """Encode the last axis."""
         for width in self.layers:
             x = nn.relu(nn.Dense(width)(x))
+            if dropout_rate is not None:
+                x = thinned(self.make_rng("dropout"), x, dropout_rate)
         return x
 
 
@@ -30,9 +38,9 @@ class FixedArms(nn.Module):
     num_actions: int
 
     @nn.compact
-    def __call__(self, context: Context) -> Float[Array, "B K"]:
+    def __call__(self, context: Context, dropout_rate: Traced | None = None) -> Float[Array, "B K"]:
         """Predict the reward of every arm."""
-        return nn.Dense(self.num_actions)(Tower(self.layers)(context.user))
+        return nn.Dense(self.num_actions)(Tower(self.layers)(context.user, dropout_rate))
 
 
 class CommonTower(nn.Module):
@@ -43,12 +51,12 @@ class CommonTower(nn.Module):
     common_layers: Sequence[int]
 
     @nn.compact
-    def __call__(self, context: Context) -> Float[Array, "B K"]:
+    def __call__(self, context: Context, dropout_rate: Traced | None = None) -> Float[Array, "B K"]:
         """Predict the reward of every offered arm."""
-        user = Tower(self.user_layers)(context.user)
+        user = Tower(self.user_layers)(context.user, dropout_rate)
         arms = encode_arms(Tower(self.arm_layers), context)
         user = jnp.broadcast_to(user[:, None], (*arms.shape[:2], user.shape[-1]))
-        top = Tower(self.common_layers)(jnp.concatenate([user, arms], axis=-1))
+        top = Tower(self.common_layers)(jnp.concatenate([user, arms], axis=-1), dropout_rate)
         return nn.Dense(1)(top)[..., 0]
 
 
@@ -60,11 +68,39 @@ class DotProduct(nn.Module):
     embedding_dim: int
 
     @nn.compact
-    def __call__(self, context: Context) -> Float[Array, "B K"]:
+    def __call__(self, context: Context, dropout_rate: Traced | None = None) -> Float[Array, "B K"]:
         """Predict the reward of every offered arm."""
-        user = nn.Dense(self.embedding_dim)(Tower(self.user_layers)(context.user))
+        user = nn.Dense(self.embedding_dim)(Tower(self.user_layers)(context.user, dropout_rate))
         arms = encode_arms(nn.Sequential([Tower(self.arm_layers), nn.Dense(self.embedding_dim)]), context)
         return jnp.sum(user[:, None] * arms, axis=-1)
+
+
+def make_network(
+    spec: Spec,
+    network: str,
+    user_layers: tuple[int, ...],
+    arm_layers: tuple[int, ...],
+    common_layers: tuple[int, ...],
+    embedding_dim: int,
+) -> nn.Module:
+    """Make the module that fits the spec: context -> predicted rewards [B, K]."""
+    if spec.arm_dim == 0:
+        return FixedArms(user_layers, spec.num_actions)
+    if network == "dot_product":
+        return DotProduct(user_layers, arm_layers, embedding_dim)
+    return CommonTower(user_layers, arm_layers, common_layers)
+
+
+def example(spec: Spec) -> Context:
+    """Make a context of one user, all zeros, by which a module makes its parameters."""
+    arms = jnp.zeros((1, spec.num_actions, spec.arm_dim)) if spec.arm_dim else None
+    return Context(user=jnp.zeros((1, spec.user_dim)), user_id=jnp.zeros(1, jnp.int32), arms=arms)
+
+
+def thinned(key: Key[Array, ""], x: Float[Array, "B *n e"], rate: Traced) -> Float[Array, "B *n e"]:
+    """Set each of the e units of a user to zero with probability `rate`, and scale the others up by 1 / (1 - rate)."""
+    mask = jax.random.bernoulli(key, 1 - rate, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+    return jnp.where(mask, x / (1 - rate), 0.0)
 
 
 def encode_arms(tower: nn.Module, context: Context) -> Float[Array, "B K e"]:
