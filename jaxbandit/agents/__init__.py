@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, linear, neural
+from jaxbandit.agents import baselines, bayes, linear, neural
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -11,6 +11,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "greedy": linear.greedy,
     "linucb": linear.linucb,
     "lints": linear.lints,
+    "nig-lints": bayes.nig_lints,
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
