@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxbandit.agents import baselines, bayes, linear, neural
+from jaxbandit.agents import baselines, bayes, linear, neural, neural_linear
 from jaxbandit.types import Agent
 
 AGENTS: dict[str, Callable[..., Agent]] = {
@@ -15,4 +15,6 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "neural-epsilon-greedy": neural.neural_epsilon_greedy,
     "neural-boltzmann": neural.neural_boltzmann,
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
+    "neural-linear-ts": neural_linear.neural_linear_ts,
+    "neural-linucb": neural_linear.neural_linucb,
 }
