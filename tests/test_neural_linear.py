@@ -30,14 +30,21 @@ def seen(round: int, arm_dim: int, weight=(1.0, 2.0, 0.0, 1.0, 0.5, 1.0)) -> Int
 
 
 @cache
-def after(agent: str, rounds: int, arm_dim: int, **settings):
-    """Agent and its state after some rounds."""
+def compiled(agent: str, arm_dim: int, **settings):
+    """Agent, and its compiled update."""
     factory = {"ts": neural_linear_ts, "ucb": neural_linucb}[agent]
     policy = factory(Spec(ARMS, DIM, arm_dim), **SMALL, **(TRAINING if agent == "ts" else {}), **settings)
-    state, update = policy.init(KEY), jax.jit(policy.update)
-    for n in range(rounds):
-        state = update(jax.random.key(n), state, seen(n, arm_dim))
-    return policy, state
+    return policy, jax.jit(policy.update)
+
+
+@cache
+def after(agent: str, rounds: int, arm_dim: int, **settings):
+    """Agent and its state after some rounds."""
+    policy, update = compiled(agent, arm_dim, **settings)
+    if not rounds:
+        return policy, policy.init(KEY)
+    _, before = after(agent, rounds - 1, arm_dim, **settings)
+    return policy, update(jax.random.key(rounds - 1), before, seen(rounds - 1, arm_dim))
 
 
 def stored(first: int, last: int, arm_dim: int):
@@ -66,14 +73,14 @@ def assert_learned(encoder, params, rows, known) -> None:
 
 @each_kind
 def test_between_trainings_rows_are_added_and_after_one_all_stored_rows_are_encoded_again(arm_dim):
-    _, before = after("ts", 2, arm_dim)
+    _, before = after("ts", 2, arm_dim, reset=True)
     encoder, rows = stored(0, 2, arm_dim)
     assert_learned(encoder, before.params, rows, before.posterior)
-    _, trained = after("ts", 3, arm_dim)
+    _, trained = after("ts", 3, arm_dim, reset=True)
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before.params, trained.params)), strict=True))
     newest = jax.tree.map(lambda leaf: leaf[-15:], stored(0, 3, arm_dim)[1])
     assert_learned(encoder, trained.params, newest, trained.posterior)
-    _, later = after("ts", 4, arm_dim)
+    _, later = after("ts", 4, arm_dim, reset=True)
     more = jax.tree.map(lambda *parts: jnp.concatenate(parts), newest, stored(3, 4, arm_dim)[1])
     assert_learned(encoder, later.params, more, later.posterior)
 
@@ -99,14 +106,13 @@ def test_a_training_takes_rmsprop_steps_on_minibatches_of_stored_rows():
 
 @pytest.mark.parametrize("reset", [True, False])
 def test_reset_forgets_the_second_moments_of_the_training_before(reset):
-    _, once = after("ts", 3, 0, reset=reset)
-    policy, _ = after("ts", 6, 0, reset=reset)
+    _, update = compiled("ts", 0, reset=reset)
     _, before = after("ts", 5, 0, reset=reset)
     kicked = before._replace(optimizer=jax.tree.map(lambda leaf: leaf + 1, before.optimizer))
-    ends = [jax.jit(policy.update)(jax.random.key(5), state, seen(5, 0)).params for state in (before, kicked)]
+    ends = [update(jax.random.key(5), state, seen(5, 0)).params for state in (before, kicked)]
     same = all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, ends), strict=True))
     assert same == reset
-    assert once.served == 3 * BATCH
+    assert before.served == 5 * BATCH
 
 
 @pytest.mark.parametrize(("size", "batch"), [(7, 3), (4, 4), (3, 5), (20, 3)])

@@ -151,14 +151,15 @@ def test_the_first_users_pull_fixed_arms_in_turn_as_the_mask_allows():
     agent = nig_lints(Spec(ARMS, DIM, 0), initial_pulls=2)
     key = jax.random.key(0)
     state, taken = agent.init(key), []
+    select = jax.jit(agent.select)
     for n in range(3):
         context = offer(3, 0)
-        taken.extend(np.asarray(agent.select(key, state, context).action).tolist())
+        taken.extend(np.asarray(select(key, state, context).action).tolist())
         seen = Interaction(context, jnp.zeros(3, jnp.int32), jnp.zeros(3), jnp.zeros(3), jnp.int32(n))
         state = agent.update(key, state, seen)
     assert taken[:8] == [0, 1, 2, 3, 0, 1, 2, 3]
     blocked = offer(4, 0, mask=np.tile([False, True, True, True], (4, 1)))
-    assert np.asarray(agent.select(key, agent.init(key), blocked).action).tolist() == [1, 1, 2, 3]
+    assert np.asarray(select(key, agent.init(key), blocked).action).tolist() == [1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("env", ["linear", "linear-per-arm"])
