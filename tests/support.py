@@ -23,6 +23,14 @@ from jaxbandit.types import Catalogue, Context, Environment, Spec
 # Users and arms have five features each: a rank of three and two biases. Equal shapes share compiled operations.
 SMALL = {"num_actions": 5, "rank_k": 3, "factorizer": "residual_svd", "context_dim": 5, "user_dim": 5, "arm_dim": 5}
 SMALL |= {"data": str(Path(__file__).parent / "data" / "labelled.csv"), "period": 50}
+# What makes an agent slow to compile or run at its defaults.
+SMALL_AGENT = {
+    "hidden_layers": (16, 8),
+    "train_steps": 5,
+    "minibatch_size": 16,
+    "buffer_size": 256,
+    "encoder_rounds": 60,
+}
 
 
 @cache
@@ -106,8 +114,10 @@ def bounded(environment: Environment) -> Environment:
 
 
 def make_agent(name: str, environment: Environment, **settings):
-    """Factory of an agent that waits for its traced hyperparameters."""
-    return partial(AGENTS[name], environment.spec, **settings)
+    """Factory of an agent that waits for its traced hyperparameters, at the sizes above as far as it has them."""
+    has = hyperparameters(AGENTS[name])
+    sizes = {key: min(value, has[key].default) for key, value in SMALL_AGENT.items() if key in has}
+    return partial(AGENTS[name], environment.spec, **sizes | settings)
 
 
 def one_lane(environment: Environment, params: Any, factory, batch_size: int):

@@ -16,7 +16,7 @@ from .support import catalogue, f64, make_agent, normal, one_lane, small_world, 
 BATCH, ARMS, DIM = 6, 4, 5
 NEURAL = [name for name, factory in AGENTS.items() if factory.__module__ == neural.__name__]
 NETWORKS = ["fixed", "common_tower", "dot_product"]
-TRAINED = [name for name, factory in AGENTS.items() if "train_every" in hyperparameters(factory)]
+TRAINED = [name for name, factory in AGENTS.items() if {"train_every", "user_layers"} <= set(hyperparameters(factory))]
 LAYERS = {"user_layers": (8, 4), "arm_layers": (8, 4), "common_layers": (6,), "embedding_dim": 3}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxbandit.agents import (
     baselines,
+    bayes,
     bernoulli,
     cascade,
     ensemble,
@@ -13,6 +14,7 @@ from jaxbandit.agents import (
     logistic,
     mixture,
     neural,
+    neural_linear,
     neural_ucb,
     square,
     window,
@@ -26,6 +28,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "greedy": linear.greedy,
     "linucb": linear.linucb,
     "lints": linear.lints,
+    "nig-lints": bayes.nig_lints,
     "hybrid-linucb": hybrid.hybrid_linucb,
     "sliding-window-linucb": window.sliding_window_linucb,
     "discounted-linucb": window.discounted_linucb,
@@ -41,6 +44,8 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "neural-boltzmann-gumbel": neural.neural_boltzmann_gumbel,
     "neural-dropout-ts": ensemble.neural_dropout_ts,
     "neural-ensemble-ts": ensemble.neural_ensemble_ts,
+    "neural-linear-ts": neural_linear.neural_linear_ts,
+    "neural-linucb": neural_linear.neural_linucb,
     "neural-ucb": neural_ucb.neural_ucb,
     "neural-ts": neural_ucb.neural_ts,
     "cascade-linucb": cascade.cascade_linucb,

@@ -81,7 +81,7 @@ def make_learner(spec: Spec, training: Training, predict: Predict, *networks: in
     row = jax.eval_shape(lambda: _row(spec, networks))
     replay.check(row, training.buffer_size, "buffer_size")
     optimizer = optax.chain(optax.clip_by_global_norm(training.clip_norm), optax.adam(training.learning_rate))
-    step, init_optimizer = _make_step(spec, training.loss, optimizer, predict), optimizer.init
+    step, init_optimizer = make_step(optimizer, _loss(spec, training.loss, predict)), optimizer.init
     for _ in networks:
         step = jax.vmap(step, in_axes=(None, 0, Batch(None, None, 1, 1)))  # type: ignore[arg-type]
         init_optimizer = jax.vmap(init_optimizer)
@@ -139,18 +139,14 @@ def taken(spec: Spec, values: Float[Array, "*q B K"], arm: Arm) -> Float[Array, 
     return jnp.take_along_axis(values, index, axis=-1, mode="clip")[..., 0]
 
 
-def _make_step(spec: Spec, loss: str, optimizer: optax.GradientTransformation, predict: Predict) -> Callable[..., Any]:
-    """One optimizer step of one network on a batch."""
-    error = {"mse": optax.squared_error, "huber": optax.huber_loss}[loss]
+def make_step(
+    optimizer: optax.GradientTransformation, mean_loss: Callable[..., Float[Array, ""]]
+) -> Callable[..., Any]:
+    """Make one optimizer step, (key, (params, optimizer state), batch) -> both, on `mean_loss(key, params, batch)`."""
 
-    def step(key: Key[Array, ""], trained: tuple[PyTree, PyTree], batch: Batch) -> tuple[PyTree, PyTree]:
-        def mean_loss(params: PyTree) -> Float[Array, ""]:
-            values = predict(key, params, context_of(spec, batch.user, batch.arm))
-            predicted = taken(spec, values, batch.arm)
-            return jnp.mean(batch.weight * error(predicted, batch.reward))
-
+    def step(key: Key[Array, ""], trained: tuple[PyTree, PyTree], batch: Any) -> tuple[PyTree, PyTree]:
         params, state = trained
-        grads = jax.grad(mean_loss)(params)
+        grads = jax.grad(lambda params: mean_loss(key, params, batch))(params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
             steps, state = optimizer.update(grads, state, params)
         after = optax.apply_updates(params, steps), state
@@ -158,6 +154,17 @@ def _make_step(spec: Spec, loss: str, optimizer: optax.GradientTransformation, p
         return jax.tree.map(lambda new, old: jnp.where(there, new, old), after, trained)
 
     return step
+
+
+def _loss(spec: Spec, name: str, predict: Predict) -> Callable[..., Float[Array, ""]]:
+    """Mean w loss(r, f(x, a)) of a batch."""
+    error = {"mse": optax.squared_error, "huber": optax.huber_loss}[name]
+
+    def mean_loss(key: Key[Array, ""], params: PyTree, batch: Batch) -> Float[Array, ""]:
+        values = predict(key, params, context_of(spec, batch.user, batch.arm))
+        return jnp.mean(batch.weight * error(taken(spec, values, batch.arm), batch.reward))
+
+    return mean_loss
 
 
 def _row(spec: Spec, networks: tuple[int, ...]) -> Batch:
