@@ -22,7 +22,7 @@ SPECS = {
     "features": Spec(ARMS, DIM, DIM, (0.0, 1.0)),
     "slates": Spec(ARMS, DIM, DIM, (0.0, 1.0), slate_size=2),
 }
-# A sum of n numbers of one sign, each addition rounded by half of 6e-8 at random, is off by about 1e-8 sqrt(n) = 4e-6 of
+# A sum of n numbers of one sign, each addition rounded by half of 6e-8 at random, is off by 1e-8 sqrt(n) = 4e-6 of
 # itself; batches of several sums, and solutions, amplify it. Measured: at most 7e-5, of the gains of a mixture.
 BOUND = 2e-4
 
