@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import agent_tables
 import polars as pl
 import speed_tables
 
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.hyperparameters import Hyperparameter, hyperparameters
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -25,14 +26,23 @@ LEADERS = 5
 
 
 def registry(entries: dict[str, Callable[..., Any]]) -> str:
-    """A row for each entry: its first docstring line and its settings with defaults."""
+    """A row for each entry: its first docstring line and its settings with defaults; those of networks stand once."""
+    settings = {name: hyperparameters(factory) for name, factory in entries.items()}
+    networks = [set(mine) for mine in settings.values() if "network" in mine]
+    shared = set.intersection(*networks) if networks else set()
     lines = ["| name | what it does | settings (defaults) |", "|---|---|---|"]
-    for name, factory in entries.items():
-        settings = ", ".join(f"`{s.name}` {shown(s.default)}" for s in hyperparameters(factory).values())
-        lines.append(
-            f"| `{name}` | {(factory.__doc__ or '').splitlines()[0].replace('|', chr(92) + '|')} | {settings} |"
-        )
+    for name, mine in settings.items():
+        own = [setting for setting in mine.values() if "network" not in mine or setting.name not in shared]
+        words = (entries[name].__doc__ or "").splitlines()[0].replace("|", chr(92) + "|")
+        lines.append(f"| `{name}` | {words} | {listed(own)}{', *network*' if 'network' in mine else ''} |")
+    if shared:
+        one = next(mine for mine in settings.values() if "network" in mine)
+        lines += ["", f"*network*: {listed([setting for setting in one.values() if setting.name in shared])}."]
     return "\n".join(lines)
+
+
+def listed(settings: list[Hyperparameter]) -> str:
+    return ", ".join(f"`{setting.name}` {shown(setting.default)}" for setting in settings)
 
 
 def shown(default: Any) -> str:
@@ -98,6 +108,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "roofline": speed_tables.roofline,
     "run": run,
     "sweep": sweep,
+    "all agents": agent_tables.all_agents,
+    "wheel": agent_tables.wheel,
+    "growth": agent_tables.growth,
 }
 
 
