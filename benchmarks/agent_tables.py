@@ -54,7 +54,7 @@ def wheel() -> str:
     lines = read("wheel")
     deltas = sorted({line["delta"] for line in lines})
     text = [
-        f"Cumulative regret in the wheel bandit after {lines[0]['contexts']:,} contexts, an update after each, uniform = "
+        f"Cumulative regret in the wheel bandit, {lines[0]['contexts']:,} contexts, an update after each, uniform = "
         "100: mean ± standard error (seeds).",
         "",
         f"| | {' | '.join(f'δ = {delta:g}' for delta in deltas)} |",
