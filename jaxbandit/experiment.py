@@ -183,7 +183,7 @@ def recorded(config: Config, world: World, samples: int) -> tuple[World, int]:
 
 def _begin_log(config: Config, world: World, rounds: int, directory: epath.Path, samples: int) -> interactions.Log:
     """Begin the log, or go on with it; of several processes the first one writes it."""
-    agent = world.factory(**{name: values[0] for name, values in world.grid.items()})
+    agent = world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
     header = interactions.Header(
         rounds=config.rounds,
         rounds_per_file=rounds,

@@ -69,7 +69,7 @@ def last_state(run: str, config: Config, seed: int) -> Any:
     like = sweep.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
     rows = len(execution.edges_of(trained.rounds, rounds)) - 1
     sums = np.zeros((len(RoundMetrics._fields), rows, 1, trained.seeds))
-    carry, _ = checkpoints.restore(place, (like, sums))
+    carry, *_ = checkpoints.restore(place, (like, sums, tile.config))
     row = int(np.flatnonzero(tile.seed == seed)[0])
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
     return state.agent if samples else state

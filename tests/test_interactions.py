@@ -108,7 +108,7 @@ def test_a_log_holds_what_the_agent_met_and_logging_changes_nothing(per_arm):
     frame, batch, arms = read(per_arm).filter(seed=2), PER_ARM.batch_size, 7
     world = experiment.build(experiment.checked(PER_ARM))
     environment, params = world.environment, world.params
-    agent = world.factory(**{name: values[0] for name, values in world.grid.items()})
+    agent = world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
     key = jax.random.fold_in(jax.random.key(PER_ARM.seed), 2)
 
     @jax.jit

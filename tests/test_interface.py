@@ -68,8 +68,8 @@ def test_an_agent_gets_its_own_memory_back():
 def test_an_environment_takes_slates_of_several_arms():
     def pay(key, params, state, context, means, action):
         taken = jnp.take_along_axis(means, action, axis=1)
-        best = jnp.sort(means, axis=1)[:, -2:].mean(axis=1)
-        return state, Outcome(taken, taken.mean(axis=1), best, means.mean(axis=1))
+        best = jnp.sort(means, axis=1)[:, -2:].sum(axis=1)
+        return state, Outcome(taken, taken.sum(axis=1), best, 2 * means.mean(axis=1))
 
     def factory(bias):
         def select(key, state, context):
@@ -79,8 +79,8 @@ def test_an_environment_takes_slates_of_several_arms():
 
     carry, metrics = run(STILL._replace(respond=pay), factory)
     np.testing.assert_allclose(carry.agent, 10 * BATCH * (4 + 1))
-    np.testing.assert_allclose(metrics["average_return"], 10 * 2.5)
-    np.testing.assert_allclose(metrics["regret"], 10 * (3 - 2.5))
+    np.testing.assert_allclose(metrics["average_return"], 10 * 5)
+    np.testing.assert_allclose(metrics["regret"], 10 * (6 - 5))
 
 
 def test_a_drifting_world_moves_by_itself_and_is_shared_by_configurations():

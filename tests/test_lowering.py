@@ -13,15 +13,14 @@ from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Decision
 
 from .support import make_agent, small_world
-from .test_contract import refusal
+from .test_contract import world
 
 BATCH, LANES, PLATFORMS = 8, 3, ("tpu", "cuda")
 EDGES = np.array([0, 10, 20], np.int32)
 
 
-def export(env: str, factory, **traced: jax.Array) -> jax.export.Exported:
+def export(environment, params, factory, **traced: jax.Array) -> jax.export.Exported:
     """Lower the start and two rows of a few lanes. Refused are callbacks and custom calls that are not stable."""
-    environment, params = small_world(env)
 
     def lane(params, edges, key, hyperparameters):
         agent = factory(**hyperparameters)
@@ -33,14 +32,15 @@ def export(env: str, factory, **traced: jax.Array) -> jax.export.Exported:
     return jax.export.export(program, platforms=PLATFORMS)(params, EDGES, lane_keys, traced)
 
 
-PAIRS = [(agent, env) for agent in AGENTS for env in ("mf-per-arm", "mf", "cascade") if refusal(agent, env) is None]
+PAIRS = [(agent, env) for agent in AGENTS for env in ("mf-per-arm", "mf", "cascade") if world(agent, env)]
 
 
 @pytest.mark.parametrize(("agent", "env"), PAIRS)
 def test_every_agent_lowers_for_gpu_and_tpu(agent, env):
     settings = hyperparameters(AGENTS[agent]).values()
     traced = {s.name: jnp.full(LANES, s.default, jnp.float32) for s in settings if s.is_traced}
-    exported = export(env, make_agent(agent, small_world(env)[0]), **traced)
+    environment, params = world(agent, env)
+    exported = export(environment, params, make_agent(agent, environment), **traced)
     assert exported.platforms == PLATFORMS
     assert exported.out_avals[-1].shape == (LANES, len(EDGES) - 1)
 
@@ -56,4 +56,4 @@ def test_an_agent_that_calls_back_to_the_host_is_refused():
         return agent._replace(select=select)
 
     with pytest.raises(Exception, match="callback"):
-        export("mf", factory)
+        export(*small_world("mf"), factory)

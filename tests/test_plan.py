@@ -273,8 +273,8 @@ def other_value(setting: Hyperparameter):
     """A value that is allowed and not the default."""
     if setting.kind == "choice":
         return next(choice for choice in setting.choices if choice != setting.default)
-    if setting.kind in ("text", "ints", "floats"):
-        return {"text": "other", "ints": (5, 3), "floats": (0.25, 1.0)}[setting.kind]
+    if setting.kind in ("ints", "floats"):
+        return {"ints": (5, 3), "floats": (0.25, 1.0)}[setting.kind]
     if setting.kind == "bool":
         return not setting.default
     if setting.kind == "text":
