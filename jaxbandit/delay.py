@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Shaped
 
 from jaxbandit import simulate
-from jaxbandit.types import Agent, Environment, Interaction
+from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
 
 
 class Delayed(NamedTuple):
@@ -24,7 +24,7 @@ def delayed(
 ) -> Callable[..., Agent]:
     """Make the factory of agents that are handed each batch `delay` > 0 rounds later, and before with weight 0.
 
-    `Interaction.round` stays the current round. The catalogue, which is the same in all rounds, is not kept.
+    `Interaction.round` is that of the batch, and so negative at first. The catalogue never changes, and is not kept.
     """
     arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
 
@@ -42,13 +42,16 @@ def delayed(
             # Before anything is due the agent is shown the batch of now: zeros might be no possible context.
             context, action, reward, weight, memory = jax.tree.map(partial(jnp.where, is_due), old, now)
             context = context._replace(catalogue=seen.context.catalogue)
-            due = Interaction(context, action, reward, jnp.where(is_due, weight, 0), seen.round, memory)
+            due = Interaction(context, action, reward, jnp.where(is_due, weight, 0), seen.round - delay, memory)
             put = partial(jax.lax.dynamic_update_index_in_dim, index=slot, axis=0)
             return Delayed(agent.update(key, state.agent, due), jax.tree.map(put, state.ring, now))
 
-        return agent._replace(
-            init=init, select=lambda key, state, context: agent.select(key, state.agent, context), update=update
-        )
+        def select(key: Key[Array, ""], state: Delayed, context: Context) -> Decision:
+            return agent.select(key, state.agent, context)
+
+        tell = agent.probabilities
+        probabilities = None if tell is None else lambda state, context: tell(state.agent, context)
+        return agent._replace(init=init, select=select, update=update, probabilities=probabilities)
 
     return make
 

@@ -16,6 +16,7 @@ from jaxbandit.posterior import Posterior, Solution, einsum
 
 PROPOSALS = 4  # all of them are refused once in 10^5 draws of shape 0, in 10^9 of shape 6
 TINY = 1e-37
+LEAST_GAMMA = 1e-30  # draws of a tiny shape underflow; b / 1e-30 is a finite variance for any b up to 1e8
 
 
 class NIG(NamedTuple):
@@ -54,10 +55,10 @@ def update(
     if features.shape[0] <= features.shape[1]:
         white = _whiten(old.solution, None if few else model, features)
         predicted = jnp.sum(features * state.solution.mean[model], axis=-1)
-        surprise = member.T @ _surprise(white, model, reward - predicted, weight)
+        surprise = einsum("bm,b->m", member, _surprise(white, model, reward - predicted, weight))
     else:
         surprise = _least_squares(old, solution, member, features, reward, weight, tikhonov_weight)
-    new = NIG(gaussian, solution, old.shape + 0.5 * (member.T @ weight), old.scale + 0.5 * surprise)
+    new = NIG(gaussian, solution, old.shape + 0.5 * einsum("bm,b->m", member, weight), old.scale + 0.5 * surprise)
     return jax.tree.map(lambda leaf, part: leaf.at[touched].set(part), state, new) if few else new
 
 
@@ -104,7 +105,7 @@ def sample_variance(
 ) -> Float[Array, "count K"]:
     """Draw sigma^2 ~ InvGamma(a, b) of every model, `count` times."""
     shape = jnp.broadcast_to(a0 + state.shape, (count, *state.shape.shape))
-    return (b0 + state.scale)[None] / gamma(key, shape)
+    return (b0 + state.scale)[None] / jnp.maximum(gamma(key, shape), LEAST_GAMMA)
 
 
 def sample_scores(

@@ -72,7 +72,8 @@ def last_state(run: str, config: Config, seed: int) -> Any:
     carry, *_ = checkpoints.restore(place, (like, sums, tile.config))
     row = int(np.flatnonzero(tile.seed == seed)[0])
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
-    return state.agent if samples else state
+    state = state.agent if samples else state
+    return state.agent if trained.delay else state
 
 
 def world_of(config: Config) -> dict[str, Any]:

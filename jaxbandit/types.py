@@ -69,7 +69,7 @@ class Interaction(NamedTuple):
     action: Int[Array, "B *M"]
     reward: Float[Array, "B *M"]
     weight: Float[Array, " B"]  # 0: not there (a delayed reward that has not arrived, another sub-agent's user)
-    round: Int[Array, ""]  # the same in all lanes, so `lax.cond` on it skips work under vmap
+    round: Int[Array, ""]  # of these decisions; the same in all lanes, so `lax.cond` on it skips work under vmap
     memory: PyTree[Shaped[Array, "B ..."]] = ()
 
 

@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
 from jaxbandit import simulate, sweep
 from jaxbandit.agents import AGENTS
+from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config
+from jaxbandit.delay import delayed
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
 from jaxbandit.experiment import check_slates
@@ -77,7 +80,8 @@ def swept(agent: str, env: str):
     return lanes, runs, len(made)
 
 
-each_pair = pytest.mark.parametrize(("agent", "env"), pairs())
+# The scope keeps the tests of a pair together, and so mostly in one process, which compiles its program once.
+each_pair = pytest.mark.parametrize(("agent", "env"), pairs(), scope="module")
 
 
 @each_pair
@@ -170,6 +174,31 @@ def test_rewards_of_weight_zero_are_ignored(agent, env):
 
     one, other = learned(jnp.array([1.0, 2.0, 3.0, 4.0])), learned(jnp.array([1.0, 99.0, 3.0, -99.0]))
     jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@each_pair
+def test_a_run_cut_in_two_by_a_checkpoint_ends_as_one_that_was_not(agent, env, tmp_path):
+    lanes, [(whole, metrics), _], _ = swept(agent, env)
+    carry, _ = lanes.advance(lanes.begin(), np.array([0, 100, 100], np.int32))
+    checkpoints = Checkpoints(epath.Path(tmp_path))
+    checkpoints.save(100, jax.tree.map(np.asarray, carry))
+    carry = checkpoints.restore(100, carry)
+    carry, second = lanes.advance(carry, np.array([100, 200, 200], np.int32))
+    jax.tree.map(np.testing.assert_array_equal, carry, whole)
+    jax.tree.map(np.testing.assert_array_equal, [x[..., 0] for x in second], [x[..., 1] for x in metrics])
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_every_agent_learns_from_feedback_that_comes_late(agent):
+    env = next(env for env in ("mf-per-arm", "mf", "cascade") if world(agent, env))
+    environment, params = world(agent, env)
+    environment = masked(environment)
+    factory = delayed(make_agent(agent, environment), environment, params, 32, delay=3)
+    run = one_lane(environment, params, factory, 32)
+    values = {name: column[0] for name, column in traced_values(agent).items()}
+    carry, metrics = run(ROOT, values, np.array([0, 200, 300], np.int32))
+    assert carry.environment.forbidden == 0
+    assert metrics.regret[-1] < 0.85 * (metrics.optimal[-1] - metrics.uniform[-1])
 
 
 def variants(agent: str) -> list[dict]:

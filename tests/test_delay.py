@@ -74,7 +74,7 @@ def by_hand(agent: str, env: str, delay: int):
         seen, key, state, lost = act(params, carry, jnp.int32(round))
         past.append(seen)
         due = past[round - delay] if round >= delay else seen._replace(weight=jnp.zeros(BATCH))
-        carry = simulate.Carry(state, update(key, carry.agent, due._replace(round=jnp.int32(round))))
+        carry = simulate.Carry(state, update(key, carry.agent, due._replace(round=jnp.int32(round - delay))))
         regret.append(float(lost))
     return carry.agent, regret
 
@@ -107,7 +107,7 @@ def test_nothing_has_arrived_before_the_delay_is_over_and_then_every_batch_once(
     carry = simulate.start(ROOT, environment, params, policy)
     carry, _ = simulate.simulate(ROOT, environment, params, policy, BATCH, carry, jnp.array([0, ROUNDS], jnp.int32))
     rounds, weight, acted = np.split(np.asarray(carry.agent.agent[1]), [1, 1 + BATCH], axis=1)
-    np.testing.assert_array_equal(rounds[:, 0], np.arange(ROUNDS))  # the current round
+    np.testing.assert_array_equal(rounds[:, 0], np.arange(ROUNDS) - 3)  # of the batch
     np.testing.assert_array_equal(weight, np.repeat(np.arange(ROUNDS) >= 3, BATCH).reshape(ROUNDS, BATCH))
     np.testing.assert_array_equal(acted[3:], np.repeat(np.arange(ROUNDS - 3), BATCH).reshape(-1, BATCH))
 

@@ -115,7 +115,7 @@ def test_reset_forgets_the_second_moments_of_the_training_before(reset):
     ends = [update(jax.random.key(5), state, seen(5, 0)).params for state in (before, kicked)]
     same = all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, ends), strict=True))
     assert same == reset
-    assert before.served == 5 * BATCH
+    assert before.served == ARMS * 2  # initial_pulls: of those who come later nobody asks
 
 
 def test_rows_are_taught_in_blocks_of_one_model_whatever_the_blocks(monkeypatch):

@@ -133,6 +133,16 @@ def test_the_agent_learns_the_textbook_posterior_of_features_with_an_intercept(k
 
 
 @pytest.mark.parametrize("arm_dim", [0, DIM])
+def test_arms_are_allowed_also_where_the_noise_may_be_anything(arm_dim):
+    agent = nig_lints(Spec(ARMS, DIM, arm_dim), a0=0.01, b0=B0, initial_pulls=0)
+    mask = np.tile([True, False, True, True], (4_000, 1))
+    context = users(4_000, DIM, mask=mask, arms=normal(2, 4_000, ARMS, arm_dim) if arm_dim else None)
+    action = np.asarray(agent.select(jax.random.key(1), agent.init(jax.random.key(0)), context).action)
+    assert np.all(np.bincount(action, minlength=ARMS)[[0, 2, 3]] > 100)
+    assert not np.any(action == 1)
+
+
+@pytest.mark.parametrize("arm_dim", [0, DIM])
 def test_actions_are_the_best_of_the_allowed_scores_drawn_for_each_user(arm_dim):
     agent = nig_lints(Spec(ARMS, DIM, arm_dim), a0=A0, b0=B0, initial_pulls=0)
     mask = np.tile([True, False, True, True], (4_000, 1))

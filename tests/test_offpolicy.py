@@ -191,6 +191,13 @@ def test_a_policy_can_be_taken_from_a_run_that_was_logged_itself(logs):
     assert float(state.pulls) == 200 * 32
 
 
+def test_a_policy_can_be_taken_from_a_run_whose_feedback_came_late(tmp_path):
+    config = Config(**{**vars(PER_ARM), "agent": "linucb", "delay": 3, "training_loops": 2})
+    experiment.run(config, str(tmp_path / "late"), log_interactions=True)
+    state = policies.last_state(str(tmp_path / "late"), checked(config), 0)
+    assert float(state.pulls) == (config.rounds - 3) * config.batch_size
+
+
 def test_a_log_without_choice_is_warned_of(logs):
     shown = call("evaluate", logs["ucb"], "--agent", "uniform")
     assert shown.status == 0, shown

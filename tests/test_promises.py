@@ -15,7 +15,7 @@ from jaxbandit.envs.mf import mf, mf_per_arm
 from jaxbandit.errors import InputError
 from jaxbandit.simulate import simulate, start
 
-from .support import make_agent, small_ratings, small_world
+from .support import bounded, make_agent, small_ratings, small_world
 
 BATCH, EDGES = 8, np.array([0, 20, 40], np.int32)
 ROOT = jax.random.key(3)
@@ -186,12 +186,15 @@ def test_memory_does_not_grow_with_rounds():
 LINEAR = [("linucb", {"features": f}) for f in ("concat", "hadamard", "outer")] + [
     ("lints", {"sampling": s}) for s in ("theta", "arm")
 ]
+LINEAR += [(name, {}) for name in ("nig-lints", "discounted-linucb", "logistic-ucb")]
 
 
 @pytest.mark.parametrize(("agent", "settings"), LINEAR)
 @pytest.mark.parametrize("env", ["linear", "linear-per-arm", "mf-per-arm"])
 def test_every_product_of_a_linear_agent_has_full_precision(agent, settings, env):
     environment, params = small_world(env)
+    if agent.startswith("logistic"):
+        environment = bounded(environment)
     policy = make_agent(agent, environment, **settings)()
 
     def round_of_agent(key, params):

@@ -21,7 +21,7 @@ class State(NamedTuple):
     """What a NIG agent learns."""
 
     posterior: NIG
-    served: Int[Array, ""]  # users so far
+    served: Int[Array, ""]  # users so far, until none is served in turn any more
 
 
 def nig_lints(
@@ -55,6 +55,11 @@ def in_turn(
     return exploration.allowed(context, turns)
 
 
+def served(spec: Spec, before: Int[Array, ""], seen: Interaction, initial_pulls: int) -> Int[Array, ""]:
+    """Count the users that `in_turn` asks for, and no further: there are integers beyond which counts turn negative."""
+    return jnp.minimum(before + seen.action.shape[0], spec.num_actions * initial_pulls)
+
+
 def _disjoint(spec: Spec, a0: Traced, b0: Traced, ridge: Traced, initial_pulls: int, ties: exploration.Ties) -> Agent:
     def init(key: Key[Array, ""]) -> State:
         return State(nig.init(spec.user_dim + 1, spec.num_actions, ridge), jnp.zeros((), jnp.int32))
@@ -67,7 +72,7 @@ def _disjoint(spec: Spec, a0: Traced, b0: Traced, ridge: Traced, initial_pulls: 
     def update(key: Key[Array, ""], state: State, seen: Interaction) -> State:
         user = features.with_bias(seen.context.user)
         learned = nig.update(state.posterior, seen.action, user, seen.reward, seen.weight, ridge)
-        return State(learned, state.served + seen.action.shape[0])
+        return State(learned, served(spec, state.served, seen, initial_pulls))
 
     return Agent(init, select, update)
 

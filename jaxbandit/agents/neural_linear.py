@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Gt, doc
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxbandit import exploration, nig, posterior, replay, words
 from jaxbandit.agents import bayes, encoding, settings, training
@@ -27,7 +27,7 @@ class Sampling(NamedTuple):
     optimizer: PyTree
     memory: Replay
     posterior: NIG
-    served: Int[Array, ""]  # users so far
+    served: Int[Array, ""]  # users so far, until none is served in turn any more
 
 
 class Bounding(NamedTuple):
@@ -38,6 +38,7 @@ class Bounding(NamedTuple):
     memory: Replay
     posterior: Posterior
     updates: Int[Array, ""]
+    frozen: Bool[Array, ""]  # the encoder is
 
 
 def neural_linear_ts(
@@ -92,7 +93,6 @@ def neural_linear_ts(
     def update(key: Key[Array, ""], state: Sampling, seen: Interaction) -> Sampling:
         rows = encoder.rows(seen)
         memory = replay.add(state.memory, rows, rows.weight)
-        count = rows.reward.shape[0]
 
         def go_on(trained: tuple[PyTree, PyTree, NIG]) -> tuple[PyTree, PyTree, NIG]:
             params, optimizer_state, known = trained
@@ -113,7 +113,7 @@ def neural_linear_ts(
         trained = (state.params, state.optimizer, state.posterior)
         trained = jax.lax.cond((seen.round + 1) % train_every == 0, retrain, go_on, trained)
         params, optimizer_state, known = trained
-        return Sampling(params, optimizer_state, memory, known, state.served + count)
+        return Sampling(params, optimizer_state, memory, known, bayes.served(spec, state.served, seen, initial_pulls))
 
     return Agent(init, select, update)
 
@@ -148,7 +148,8 @@ def neural_linucb(
 
     def init(key: Key[Array, ""]) -> Bounding:
         params = encoder.init(key)
-        return Bounding(params, optimizer.init(params), encoder.memory(), empty, jnp.zeros((), jnp.int32))
+        frozen = jnp.array(encoder_rounds == 0)
+        return Bounding(params, optimizer.init(params), encoder.memory(), empty, jnp.zeros((), jnp.int32), frozen)
 
     def select(key: Key[Array, ""], state: Bounding, context: Context) -> Decision:
         explore_key, tie_key = words.split(key)
@@ -157,7 +158,7 @@ def neural_linucb(
         bound = exploration.greedy(tie_key, exploration.allowed(context, mean + alpha * jnp.sqrt(variance)), ties)
         probability = settings.at_count(epsilon, state.updates)
         first = exploration.epsilon_greedy(explore_key, context, values, probability, ties)
-        return Decision(jnp.where(state.updates < encoder_rounds, first, bound))
+        return Decision(jnp.where(state.frozen, bound, first))
 
     def update(key: Key[Array, ""], state: Bounding, seen: Interaction) -> Bounding:
         rows = encoder.rows(seen)
@@ -181,7 +182,8 @@ def neural_linucb(
 
         learned = (state.params, state.optimizer, state.posterior)
         params, optimizer_state, known = jax.lax.cond(seen.round < encoder_rounds, encode, bound, learned)
-        return Bounding(params, optimizer_state, memory, known, state.updates + 1)
+        frozen = seen.round + 1 >= encoder_rounds
+        return Bounding(params, optimizer_state, memory, known, state.updates + 1, frozen)
 
     return Agent(init, select, update)
 

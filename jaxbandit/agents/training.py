@@ -94,14 +94,12 @@ def make_learner(spec: Spec, training: Training, predict: Predict, *networks: in
         key: Key[Array, ""], state: Learned, batch: Batch, weight: Float[Array, " B"], round: Int[Array, ""]
     ) -> Learned:
         buffer = replay.add(state.buffer, batch, weight) if isinstance(state.buffer, replay.Replay) else ()
-        something = jnp.any(weight > 0).astype(jnp.float32)
 
         def one(number: Int[Array, ""] | int, trained: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
             draw_key, step_key = words.split(words.fold_in(key, jnp.int32(number)))
             if not isinstance(buffer, replay.Replay):
                 return step(step_key, trained, batch)
-            drawn = replay.sample(draw_key, buffer, training.minibatch_size)
-            return step(step_key, trained, drawn._replace(weight=drawn.weight * something))
+            return step(step_key, trained, replay.sample(draw_key, buffer, training.minibatch_size))
 
         def train(trained: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
             if training.train_steps == 1:
