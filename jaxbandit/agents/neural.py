@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Annotated, NamedTuple, cast
 
-import jax
 import jax.numpy as jnp
 from annotated_types import Ge, doc
 from flax import linen as nn
@@ -146,7 +145,8 @@ def _agent(
 
     def update(key: Key[Array, ""], state: NeuralState, seen: Interaction) -> NeuralState:
         learned = learner.learn(key, state.learned, batch_of(spec, seen), seen.weight, seen.round)
-        pulls = state.pulls + seen.weight @ jax.nn.one_hot(seen.action, spec.num_actions)
+        # No product with one-hot rows: the choice of the arm would be fused into each of their elements.
+        pulls = state.pulls.at[seen.action].add(seen.weight)
         return NeuralState(learned, pulls, state.updates + 1)
 
     return Agent(init, select, update, probabilities=probabilities if chances else None)
