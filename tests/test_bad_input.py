@@ -70,8 +70,16 @@ def ratings(tmp_path) -> Path:
         ("--batch-size 1.5", ("batch_size is '1.5'", "a whole number")),
         ("--seeds 0", ("seeds is 0", ">= 1")),
         ("--seed -1", ("seed is -1", ">= 0")),
-        ("--seed 1e12", ("seed is 1000000000000", "<= 2147483647")),
+        ("--seed 1e12", ("seed is '1e12'", "<= 2147483647")),
         ("--training-loops 100000 --steps-per-loop 100000", ("training_loops x steps_per_loop", "at most 2147483647")),
+        ("--env piecewise --period 1e12", ("period is '1e12'", "a whole number >= 1 and <= 2147483647")),
+        ("--env linear --num-actions 1e30", ("num_actions is '1e30'", ">= 2 and <= 2147483647")),
+        ("--agent sliding-window-linucb --window 2147483648", ("window is '2147483648'", ">= 1 and <= 2147483647")),
+        ("--agent neural-epsilon-greedy --train-every 1e12", ("train_every is '1e12'", "<= 2147483647")),
+        ("--agent neural-boltzmann --user-layers 8,1e12", ("user_layers is '8,1e12'", "each <= 2147483647")),
+        ("--checkpoint-every 1e12", ("checkpoint_every is '1e12'", "<= 2147483647")),
+        ("--log-interactions --propensity-samples 1e30", ("propensity_samples is '1e30'", ">= 1 and <= 100000")),
+        ("--log-interactions --propensity-samples 100001", ("propensity_samples is '100001'", "<= 100000")),
         ("--checkpoint-every 0", ("checkpoint_every is 0", "a whole number > 0")),
         ("--env wheel --ratings ml-100k", ("ratings is 'ml-100k'", "wheel takes no ratings", "mf | mf-per-arm")),
         ("--num-actions 1", ("num_actions is '1'", ">= 2")),
@@ -83,6 +91,11 @@ def test_a_value_that_is_not_allowed_is_refused_before_any_work(refused, monkeyp
     monkeypatch.setattr("jaxbandit.factorization.als.als", None)
     result = refused(*flags.split(), words=words)
     assert "compiling" not in result.err
+
+
+def test_an_evaluation_takes_as_many_draws_as_a_run(tmp_path) -> None:
+    result = call("evaluate", tmp_path, "--agent", "lints", "--propensity-samples", "1e30")
+    assert_refused(result, "propensity_samples is '1e30'", ">= 1 and <= 100000")
 
 
 def test_the_rank_may_not_be_above_the_datas(refused, ratings) -> None:
