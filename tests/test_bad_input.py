@@ -113,6 +113,33 @@ def test_a_batch_of_distinct_users_is_no_larger_than_their_number(refused, ratin
     refused(*flags, words=("batch_size is 13", "there are 12", "1 to 12"), compiled=True)
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--env linear --agent exp3", ("reward_low is auto", "have no such bound", "a number")),
+        ("--env cascade --agent cascade-linucb --slate-size 99", ("slate_size is 99, but 10 arms", "2 to 10")),
+        (
+            "--env bernoulli --agent exp3-mixture --agents linucb+exp3-mixture",
+            ("agents is 'linucb+exp3-mixture'", "no mixture themselves"),
+        ),
+        ("--env wheel --agent neural-boltzmann --buffer-size 1e9", ("buffer_size is 1000000000", "at most", "(1 GiB)")),
+        ("--env wheel --training-loops 2 --steps-per-loop 3 --delay 6", ("delay is 6 of 6 rounds", "0 to 5")),
+        (
+            "--env linear --training-loops 1000000 --steps-per-loop 100 --batch-size 10000 --delay 100000",
+            ("delay is 100000", "GiB for each lane", "at most", "(1 GiB)"),
+        ),
+        ("--env linear --agent sliding-window-linucb --window 1e8", ("window is 100000000", "at most", "(1 GiB)")),
+        (
+            "--env cascade --agent cascade-linucb --log-interactions",
+            ("log_interactions is set", "env cascade wants slates", "an env that wants one arm"),
+        ),
+    ],
+)
+def test_what_a_world_or_its_memory_does_not_allow_is_refused_before_compiling(refused, flags, words) -> None:
+    result = refused(*flags.split(), words=words)
+    assert "compiling" not in result.err
+
+
 def test_settings_that_do_not_go_together_are_refused_before_compiling(refused) -> None:
     flags = ("--env", "linear-per-arm", "--features", "hadamard")
     refused(*flags, words=("features is 'hadamard'", "4 and 5", "concat | outer"))
@@ -312,6 +339,15 @@ def test_a_shell_sees_status_2_one_line_and_no_traceback(finished, tmp_path, fla
         ("--grid alpha=1,2 extra", ("extra",)),
         ("--grid alpha=1,2 --resume", ("resume", "holds no run")),
         ("--env linear-per-arm --grid features=concat,hadamard", ("features is 'hadamard'", "concat | outer")),
+        (
+            "--training-loops 9 --steps-per-loop 5 --delay 15 --grid alpha=log:0.01:100:9 --halving eta=3",
+            ("delay is 15", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
+        ),
+        (
+            "--training-loops 9 --steps-per-loop 5 --grid alpha=1,2 delay=0,40 --halving eta=3",
+            ("delay is 40", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
+        ),
+        ("--env linear --grid delay=0,200000 --training-loops 100000", ("delay is 200000", "(1 GiB)")),
     ],
 )
 def test_a_sweep_with_a_fault_is_refused_before_any_work(refused, flags, words) -> None:
