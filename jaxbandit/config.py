@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
-from annotated_types import Ge, Le
+from annotated_types import Ge
 from etils import epath
 
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError, unknown
-from jaxbandit.hyperparameters import Hyperparameter, hyperparameters, parse, validate
+from jaxbandit.hyperparameters import MOST, Hyperparameter, hyperparameters, parse, validate
 
-MOST = 2**31 - 1  # rounds are counted in int32 on the device
 LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0, "seeds": 1, "seed": 0}
 REGISTRIES: dict[str, Mapping[str, Any]] = {"env": ENVIRONMENTS, "agent": AGENTS}
 RATINGS = ("ratings", "user_column", "item_column", "rating_column")
@@ -65,7 +64,7 @@ def checked(config: Config) -> Config:
 
 
 def _whole(name: str, value: Any) -> int:
-    return parse(Hyperparameter(name, "int", LOWEST[name], (), (Ge(LOWEST[name]), Le(MOST)), ""), value)
+    return parse(Hyperparameter(name, "int", LOWEST[name], (), (Ge(LOWEST[name]),), ""), value)
 
 
 def _check_ratings(config: Config) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Shaped
 
-from jaxbandit import simulate
+from jaxbandit import replay, simulate
 from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
 
 
@@ -25,12 +25,16 @@ def delayed(
     """Make the factory of agents that are handed each batch `delay` > 0 rounds later, and before with weight 0.
 
     `Interaction.round` is that of the batch, and so negative at first. The catalogue never changes, and is not kept.
+
+    Raises:
+        InputError: when an agent is made whose ring would take more than 1 GiB.
     """
     arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
 
     def make(**hyperparameters: Any) -> Agent:
         agent = factory(**hyperparameters)
         shapes = jax.eval_shape(partial(_first, environment, agent, batch_size), jax.random.key(0), arrays)
+        replay.check(shapes, delay, "delay")
 
         def init(key: Key[Array, ""]) -> Delayed:
             ring = jax.tree.map(lambda leaf: jnp.zeros((delay, *leaf.shape), leaf.dtype), shapes)

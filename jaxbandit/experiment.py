@@ -48,9 +48,11 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     static = {name: value for name, value in config.agent_settings.items() if name not in traced}
     grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
     factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static)
-    check_slates(config, environment, factory(**{name: float(values[0]) for name, values in grid.items()}))
+    first = {name: float(values[0]) for name, values in grid.items()}
+    check_slates(config, environment, factory(**first))
     if config.delay:
         factory = delayed(factory, environment, params, config.batch_size, config.delay)
+        factory(**first)  # refuses what is too large
     return World(environment, params, factory, grid)
 
 
@@ -171,7 +173,15 @@ def _samples(directory: epath.Path, resume: bool, log: bool, samples: int | None
 
 
 def recorded(config: Config, world: World, samples: int) -> tuple[World, int]:
-    """Let the agents of a world keep their interactions, and say of how many rounds: those written at a time."""
+    """Let the agents of a world keep their interactions, and say of how many rounds: those written at a time.
+
+    Raises:
+        InputError: the world wants slates.
+    """
+    if world.environment.spec.slate_size > 1:
+        raise InputError(
+            f"log_interactions is set, but env {config.env} wants slates; allowed: an env that wants one arm"
+        )
     example = recording.example(world.environment, world.params, config.batch_size)
     rounds = min(config.rounds, recording.rounds_per_chunk(example, config.seeds))
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import click
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from jaxbandit.config import LOWEST, REGISTRIES, Config, checked, read_config, read_entries, read_object
 from jaxbandit.errors import InputError, nearest, unknown
@@ -30,6 +30,7 @@ HELP = {
     "seeds": "simulations side by side",
     "seed": "root of all random numbers",
 }
+MOST_SAMPLES = 100_000  # of a propensity: its error is then below .002
 SAMPLES_HELP = "draws for a probability that an agent does not tell"
 PLACEHOLDERS = {
     "choice": "",
@@ -127,7 +128,7 @@ def log_options() -> list[click.Parameter]:
     """Make the flags of `jaxbandit run` that no sweep has."""
     return [
         click.Option(["--log-interactions"], is_flag=True, help="write every interaction to Parquet, for `evaluate`"),
-        Flag("run", "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, SAMPLES),
+        Flag("run", "", Samples(), "propensity_samples", SAMPLES_HELP, SAMPLES),
     ]
 
 
@@ -159,7 +160,7 @@ def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]
         Flag(title, "", click.Path(), "config", "take agent and settings from a run's config.json", None),
         Flag(title, "", click.Path(), "policy_from", "act as that run's agent at its end; else untrained", None),
         Flag(title, "", Whole("policy_seed", 0), "policy_seed", "which of that run's simulations", 0),
-        Flag(title, "", Whole("propensity_samples", 1), "propensity_samples", SAMPLES_HELP, SAMPLES),
+        Flag(title, "", Samples(), "propensity_samples", SAMPLES_HELP, SAMPLES),
         Flag(title, "", click.Path(), "out", "where the numbers go  [default: LOG/evaluation.json]", None),
         *_setting_options("agent", agent, current),
     ]
@@ -275,6 +276,14 @@ class Whole(SettingType):
     def __init__(self, name: str, least: int | None = None) -> None:
         bounds = () if least is None else (Ge(least),)
         super().__init__(Hyperparameter(name, "int", 0, (), bounds, ""))
+
+
+class Samples(SettingType):
+    """Draws for a propensity."""
+
+    def __init__(self) -> None:
+        bounds = (Ge(1), Le(MOST_SAMPLES))
+        super().__init__(Hyperparameter("propensity_samples", "int", 0, (), bounds, ""))
 
 
 def value_of(args: Sequence[str], flag: str, default: str | None = None) -> str | None:

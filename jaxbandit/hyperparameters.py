@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxbandit.errors import InputError, refused_name
 
+MOST = 2**31 - 1  # of whole numbers: devices count in int32
 Traced: TypeAlias = float | Float[Array, ""]
 
 
@@ -57,7 +58,7 @@ class Hyperparameter(NamedTuple):
             "floats": "numbers, as 0.5,1 or 0.5x1",
         }
         limits = " and ".join(_words(bound) for bound in self.bounds)
-        return f"{noun[self.kind]}{', each' if self.kind == 'floats' and limits else ''} {limits}".strip()
+        return f"{noun[self.kind]}{', each' if self.kind in ('ints', 'floats') and limits else ''} {limits}".strip()
 
 
 def hyperparameters(factory: Callable[..., Any]) -> dict[str, Hyperparameter]:
@@ -89,10 +90,12 @@ def parse(setting: Hyperparameter, value: Any) -> Any:
         typed = _CONVERT[setting.kind](value)
     except (TypeError, ValueError, KeyError, OverflowError):
         raise _refusal(setting, value) from None
-    values = typed if setting.kind == "floats" else (typed,)
+    values = typed if setting.kind in ("ints", "floats") else (typed,)
     within = all(_holds(bound, number) for bound in setting.bounds for number in values)
     if not (typed in setting.choices if setting.kind == "choice" else within):
         raise _refusal(setting, value)
+    if setting.kind in ("int", "ints") and any(number > MOST for number in values):
+        raise _refusal(setting._replace(bounds=(*setting.bounds, at.Le(MOST))), value)
     return typed
 
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
-from jaxbandit.errors import InputError
 from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
 
 CHUNK_BYTES = 2**24  # of the interactions of all seeds that wait on the device until they are written
@@ -73,16 +72,12 @@ def catalogue(environment: Environment, params: Any) -> np.ndarray | None:
 def recorded(agent: Agent, context: Context, num_rounds: int, samples: int) -> Agent:
     """Let an agent keep its interactions of the last `num_rounds` rounds; it acts and learns as it did.
 
-    Propensities are exact where the agent tells its probabilities, else estimated from `samples` more draws.
-
-    Raises:
-        InputError: the agent takes slates.
+    Propensities are exact where the agent tells its probabilities, else estimated from `samples` more draws. An agent
+    that takes slates cannot be recorded.
     """
 
     def select(key: Key[Array, ""], state: Recorded, context: Context) -> Decision:
         decision = agent.select(key, state.agent, context)
-        if decision.action.ndim != 1:
-            raise InputError("log_interactions is set, but the agent takes slates; allowed: an agent of single actions")
         return decision._replace(
             memory=Memory(decision.memory, propensity(key, agent, state.agent, context, decision.action, samples))
         )

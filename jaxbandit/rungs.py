@@ -63,6 +63,18 @@ def rungs(count: int, eta: int | None) -> list[Rung]:
     return [Rung(count, (eta or 1) ** (len(counts) - 1 - i)) for i, count in enumerate(counts)]
 
 
+def check_delays(configs: Sequence[Config], eta: int | None) -> None:
+    """Raise InputError where a delay outlasts the first rung: nothing is learned there, and chance would decide."""
+    divisor = rungs(len(configs), eta)[0].divisor
+    for config in configs:
+        first = -(-config.rounds // divisor)
+        if config.delay >= first:
+            raise InputError(
+                f"delay is {config.delay}, but the first rung of the halving has {first} of {config.rounds} rounds; "
+                f"allowed: 0 to {first - 1}"
+            )
+
+
 class Runner:
     """Runs the rungs of a plan, group by group, and counts what it took."""
 

@@ -12,7 +12,7 @@ from jaxbandit.config import Config, flag_values
 from jaxbandit.errors import InputError
 from jaxbandit.experiment import phase
 from jaxbandit.plan import Plan, groups
-from jaxbandit.rungs import Group, Result, Runner, tabulate
+from jaxbandit.rungs import Group, Result, Runner, check_delays, tabulate
 
 BEST = 5  # configurations whose learning curves are kept
 
@@ -43,6 +43,7 @@ def run(
     finished = experiment.look(plan, directory, resume)
     if finished is not None:
         return finished
+    check_delays(configs, plan.eta)
     built = _build(configs)
     with output.claimed(plan, directory, resume):
         max_lanes = _limit(max_lanes, directory / output.CHECKPOINTS / "max_lanes")

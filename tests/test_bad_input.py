@@ -70,8 +70,16 @@ def ratings(tmp_path) -> Path:
         ("--batch-size 1.5", ("batch_size is '1.5'", "a whole number")),
         ("--seeds 0", ("seeds is 0", ">= 1")),
         ("--seed -1", ("seed is -1", ">= 0")),
-        ("--seed 1e12", ("seed is 1000000000000", "<= 2147483647")),
+        ("--seed 1e12", ("seed is '1e12'", "<= 2147483647")),
         ("--training-loops 100000 --steps-per-loop 100000", ("training_loops x steps_per_loop", "at most 2147483647")),
+        ("--env piecewise --period 1e12", ("period is '1e12'", "a whole number >= 1 and <= 2147483647")),
+        ("--env linear --num-actions 1e30", ("num_actions is '1e30'", ">= 2 and <= 2147483647")),
+        ("--agent sliding-window-linucb --window 2147483648", ("window is '2147483648'", ">= 1 and <= 2147483647")),
+        ("--agent neural-epsilon-greedy --train-every 1e12", ("train_every is '1e12'", "<= 2147483647")),
+        ("--agent neural-boltzmann --user-layers 8,1e12", ("user_layers is '8,1e12'", "each <= 2147483647")),
+        ("--checkpoint-every 1e12", ("checkpoint_every is '1e12'", "<= 2147483647")),
+        ("--log-interactions --propensity-samples 1e30", ("propensity_samples is '1e30'", ">= 1 and <= 100000")),
+        ("--log-interactions --propensity-samples 100001", ("propensity_samples is '100001'", "<= 100000")),
         ("--checkpoint-every 0", ("checkpoint_every is 0", "a whole number > 0")),
         ("--env wheel --ratings ml-100k", ("ratings is 'ml-100k'", "wheel takes no ratings", "mf | mf-per-arm")),
         ("--num-actions 1", ("num_actions is '1'", ">= 2")),
@@ -83,6 +91,11 @@ def test_a_value_that_is_not_allowed_is_refused_before_any_work(refused, monkeyp
     monkeypatch.setattr("jaxbandit.factorization.als.als", None)
     result = refused(*flags.split(), words=words)
     assert "compiling" not in result.err
+
+
+def test_an_evaluation_takes_as_many_draws_as_a_run(tmp_path) -> None:
+    result = call("evaluate", tmp_path, "--agent", "lints", "--propensity-samples", "1e30")
+    assert_refused(result, "propensity_samples is '1e30'", ">= 1 and <= 100000")
 
 
 def test_the_rank_may_not_be_above_the_datas(refused, ratings) -> None:
@@ -98,6 +111,33 @@ def test_no_more_arms_than_items(refused, ratings, env) -> None:
 def test_a_batch_of_distinct_users_is_no_larger_than_their_number(refused, ratings) -> None:
     flags = ("--env", "mf", "--ratings", ratings, "--rank-k", "3", "--num-actions", "4", "--batch-size", "13")
     refused(*flags, words=("batch_size is 13", "there are 12", "1 to 12"), compiled=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--env linear --agent exp3", ("reward_low is auto", "have no such bound", "a number")),
+        ("--env cascade --agent cascade-linucb --slate-size 99", ("slate_size is 99, but 10 arms", "2 to 10")),
+        (
+            "--env bernoulli --agent exp3-mixture --agents linucb+exp3-mixture",
+            ("agents is 'linucb+exp3-mixture'", "no mixture themselves"),
+        ),
+        ("--env wheel --agent neural-boltzmann --buffer-size 1e9", ("buffer_size is 1000000000", "at most", "(1 GiB)")),
+        ("--env wheel --training-loops 2 --steps-per-loop 3 --delay 6", ("delay is 6 of 6 rounds", "0 to 5")),
+        (
+            "--env linear --training-loops 1000000 --steps-per-loop 100 --batch-size 10000 --delay 100000",
+            ("delay is 100000", "GiB for each lane", "at most", "(1 GiB)"),
+        ),
+        ("--env linear --agent sliding-window-linucb --window 1e8", ("window is 100000000", "at most", "(1 GiB)")),
+        (
+            "--env cascade --agent cascade-linucb --log-interactions",
+            ("log_interactions is set", "env cascade wants slates", "an env that wants one arm"),
+        ),
+    ],
+)
+def test_what_a_world_or_its_memory_does_not_allow_is_refused_before_compiling(refused, flags, words) -> None:
+    result = refused(*flags.split(), words=words)
+    assert "compiling" not in result.err
 
 
 def test_settings_that_do_not_go_together_are_refused_before_compiling(refused) -> None:
@@ -299,6 +339,15 @@ def test_a_shell_sees_status_2_one_line_and_no_traceback(finished, tmp_path, fla
         ("--grid alpha=1,2 extra", ("extra",)),
         ("--grid alpha=1,2 --resume", ("resume", "holds no run")),
         ("--env linear-per-arm --grid features=concat,hadamard", ("features is 'hadamard'", "concat | outer")),
+        (
+            "--training-loops 9 --steps-per-loop 5 --delay 15 --grid alpha=log:0.01:100:9 --halving eta=3",
+            ("delay is 15", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
+        ),
+        (
+            "--training-loops 9 --steps-per-loop 5 --grid alpha=1,2 delay=0,40 --halving eta=3",
+            ("delay is 40", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
+        ),
+        ("--env linear --grid delay=0,200000 --training-loops 100000", ("delay is 200000", "(1 GiB)")),
     ],
 )
 def test_a_sweep_with_a_fault_is_refused_before_any_work(refused, flags, words) -> None:

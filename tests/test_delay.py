@@ -14,6 +14,7 @@ from jaxbandit.config import Config, checked
 from jaxbandit.delay import delayed
 from jaxbandit.errors import InputError
 from jaxbandit.plan import groups, make_plan
+from jaxbandit.rungs import check_delays
 from jaxbandit.types import Agent, Decision, Interaction
 
 from .support import f64, make_agent, masked, small_world
@@ -146,6 +147,24 @@ def test_delays_are_swept_and_each_is_a_program_of_its_own():
     configs = plan.configs()
     assert [(c.delay, c.agent_settings["alpha"]) for c in configs] == [(0, 1.0), (0, 2.0), (5, 1.0), (5, 2.0)]
     assert groups(configs) == [[0, 1], [2, 3]]
+
+
+def test_a_delay_is_over_before_the_first_rung_of_a_halving_ends():
+    config = Config(env="wheel", training_loops=9, steps_per_loop=5)
+    check_delays([replace(config, delay=14)] * 9, 3)  # 15 of 45 rounds
+    check_delays([replace(config, delay=44)] * 9, None)
+    with pytest.raises(InputError, match=r"^delay is 15, .* has 15 of 45 rounds; allowed: 0 to 14$"):
+        check_delays([replace(config, delay=14)] * 8 + [replace(config, delay=15)], 3)
+
+
+def test_a_ring_or_a_window_larger_than_a_gibibyte_is_refused_when_the_world_is_built():
+    config = Config(env="linear", batch_size=1000, training_loops=10**6)
+    with pytest.raises(InputError, match=r"^delay is 20000: rows of 76000 bytes .* at most 14128 rows"):
+        experiment.build(checked(replace(config, delay=20_000)))
+    experiment.build(checked(replace(config, delay=14_128)))
+    forgetful = replace(config, agent="sliding-window-linucb", agent_settings={"window": 10**8})
+    with pytest.raises(InputError, match=r"^window is 100000000: rows of \d+ bytes"):
+        experiment.build(checked(forgetful))
 
 
 def test_what_is_learned_late_is_regretted_until_then():

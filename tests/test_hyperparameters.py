@@ -14,6 +14,8 @@ def factory(
     names: Annotated[str, Form(r"[a-z]+(\+[a-z]+)+", "of names, as a+b"), doc("names")] = "a+b",
     words: Annotated[str, doc("anything")] = "any",
     limit: Annotated[float | None, Ge(1), doc("limit")] = None,
+    count: Annotated[int, Ge(1), doc("count")] = 1,
+    sizes: Annotated[tuple[int, ...], doc("sizes")] = (),
     width: Annotated[Traced, doc("width")] = 1.0,
 ) -> None:
     """Make nothing."""
@@ -44,3 +46,19 @@ def test_a_number_that_is_auto_is_static():
     assert parse(SETTINGS["limit"], "2") == 2.0
     with pytest.raises(InputError, match=r"^limit is 0; allowed: a number >= 1$"):
         parse(SETTINGS["limit"], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "allowed"),
+    [
+        ("count", ("2147483648", 1e30, 2**31), "a whole number >= 1 and <= 2147483647"),
+        ("sizes", ("3,1e12", (2**31,)), "whole numbers > 0, as 64,32 or 64x32, each <= 2147483647"),
+    ],
+)
+def test_a_whole_number_that_int32_does_not_hold_is_refused_with_the_limit(name, values, allowed):
+    for value in values:
+        with pytest.raises(InputError) as caught:
+            parse(SETTINGS[name], value)
+        assert str(caught.value) == f"{name} is {value!r}; allowed: {allowed}"
+    assert parse(SETTINGS["count"], "2147483647") == 2**31 - 1
+    assert parse(SETTINGS["sizes"], "2147483647x1") == (2**31 - 1, 1)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit import exploration, features, posterior
+from jaxbandit import exploration, features, posterior, replay
 from jaxbandit.agents import settings
 from jaxbandit.agents.linear import make_model
 from jaxbandit.hyperparameters import Traced
@@ -47,8 +47,12 @@ def sliding_window_linucb(
     """Take the arm that LinUCB takes if it has seen the last w batches alone.
 
     Source: Cheung et al. 2019 (SW-UCB).
+
+    Raises:
+        InputError: the window would take more than 1 GiB.
     """
     model = make_model(spec, features, add_bias, 1.0)
+    replay.check(jax.eval_shape(model.init), window, "window")
 
     def init(key: Key[Array, ""]) -> Window:
         empty = model.init()

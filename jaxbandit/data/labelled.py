@@ -113,13 +113,16 @@ def _numbers(path: str, name: str, column: pl.Series, has_header: bool) -> np.nd
 
 
 def _labels(path: str, name: str, column: pl.Series, has_header: bool) -> np.ndarray:
-    missing = column.is_null() | (column == "")
-    if missing.any():
-        raise InputError(
-            f"{path}, row {int(missing.arg_true()[0]) + 1 + has_header}: {name} is missing; allowed: a label"
-        )
     numbers = column.cast(pl.Float64, strict=False)
-    labels, label = np.unique((column if numbers.null_count() else numbers).to_numpy(), return_inverse=True)
+    missing = column.is_null() | (column == "")
+    are_words = (numbers.is_null() & ~missing).any()
+    # `inf` may be a word among words; `nan` is how a missing one is written.
+    no_label = missing | (numbers.is_nan() if are_words else ~numbers.is_finite()).fill_null(False)
+    if no_label.any():
+        row = int(no_label.arg_true()[0])
+        value = "missing" if missing[row] else repr(column[row])
+        raise InputError(f"{path}, row {row + 1 + has_header}: {name} is {value}; allowed: a label")
+    labels, label = np.unique((column if are_words else numbers).to_numpy(), return_inverse=True)
     if len(labels) < 2:
         raise InputError(f"{path}: {name} is {labels[0]} in all rows; allowed: at least two labels")
     return label.astype(np.int32)

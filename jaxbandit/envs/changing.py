@@ -11,6 +11,7 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit import words
+from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
@@ -46,6 +47,7 @@ def drifting_linear(
     num_actions: NumActions = 5,
     sigma: Sigma = 0.1,
     angle: Annotated[Traced, Interval(ge=0, le=180), doc("degrees by which a random plane turns each round")] = 5.0,
+    min_actions: MinActions = 0,
 ) -> tuple[Environment, DriftParams]:
     """Pay N(theta_a . x, sigma), x ~ N(0, I), unit vectors theta_a; each round one Givens rotation turns all of them.
 
@@ -66,7 +68,8 @@ def drifting_linear(
         return _unit(key, num_actions, context_dim)
 
     params = DriftParams(jnp.float32(sigma), jnp.deg2rad(jnp.float32(angle)))
-    return Environment(Spec(num_actions, context_dim, 0), init, observe, respond), params
+    environment = Environment(Spec(num_actions, context_dim, 0), init, observe, respond)
+    return offer_some(environment, min_actions), params
 
 
 def piecewise(
@@ -75,6 +78,7 @@ def piecewise(
     num_actions: NumActions = 5,
     sigma: Sigma = 0.1,
     period: Annotated[int, Ge(1), doc("rounds for which theta stays as it is")] = 500,
+    min_actions: MinActions = 0,
 ) -> tuple[Environment, PieceParams]:
     """Pay N(theta_a . x, sigma), x ~ N(0, I), unit vectors theta_a, all of them drawn anew every `period` rounds."""
 
@@ -92,7 +96,8 @@ def piecewise(
     def init(key: Key[Array, ""], params: PieceParams) -> Piece:
         return Piece(_unit(key, num_actions, context_dim), jnp.zeros((), jnp.int32))
 
-    return Environment(Spec(num_actions, context_dim, 0), init, observe, respond), PieceParams(jnp.float32(sigma))
+    environment = Environment(Spec(num_actions, context_dim, 0), init, observe, respond)
+    return offer_some(environment, min_actions), PieceParams(jnp.float32(sigma))
 
 
 def _unit(key: Key[Array, ""], *shape: int) -> Float[Array, "K d"]:

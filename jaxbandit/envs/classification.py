@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit.data import Labelled, load_labelled
 from jaxbandit.envs import sampling
+from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import outcome
 from jaxbandit.errors import InputError
 from jaxbandit.types import Context, Environment, Outcome, Spec
@@ -32,6 +33,7 @@ def classification(
         tuple[float, ...] | None,
         doc("rewards of all actions for the first label, then the second, …; auto: 1 if right"),
     ] = None,
+    min_actions: MinActions = 0,
 ) -> tuple[Environment, ClassificationParams]:
     """Draw rows with replacement, show their standardised features, and pay what a table says of label and action.
 
@@ -57,7 +59,8 @@ def classification(
 
     spec = Spec(table.shape[1], rows.features.shape[1], 0, (float(table.min()), float(table.max())))
     facts = {"rows": len(rows.label), "labels": rows.num_labels}
-    return Environment(spec, lambda key, params: (), observe, respond, facts), params
+    environment = Environment(spec, lambda key, params: (), observe, respond, facts)
+    return offer_some(environment, min_actions), params
 
 
 def _table(rows: Labelled, numbers: tuple[float, ...] | None) -> np.ndarray:

@@ -116,6 +116,7 @@ def mf(
     users: Users = "uniform",
     standardize: Standardize = None,
     side_features: SideFeatures = False,
+    min_actions: MinActions = 0,
     user_drift: walks.UserDrift = 0.0,
 ) -> tuple[Environment, Params]:
     """Offer the first `num_actions` items of the data to every user; the users of a batch are distinct.
@@ -141,7 +142,7 @@ def mf(
         return context, mean_reward(reward, params.reward, _ratings(params, state, user_id, None))
 
     spec = Spec(num_actions, tables.user.shape[1], 0, reward_range(reward, tables.low, tables.high))
-    return Environment(spec, _init, observe, _pay(reward), tables.facts), params
+    return offer_some(Environment(spec, _init, observe, _pay(reward), tables.facts), min_actions), params
 
 
 def _params(

@@ -44,6 +44,10 @@ def test_rows_of_numbers_with_a_label_are_read(tmp_path, text, column):
         ("a,b,y\n1,1e99,a\n3,1,b\n", None, "row 2: b is '1e99'"),
         ("a,b,y\n1,2,a\n,4,b\n", None, "row 3: a is missing"),
         ("a,b,y\n1,2,a\n3,4\n", None, "row 3: y is missing; allowed: a label"),
+        ("a,b,y\n1,2,0\n3,4,1\n5,6,nan\n", None, "row 4: y is 'nan'; allowed: a label"),
+        ("1,2,0\n3,4,-inf\n5,6,1\n", None, "row 2: column 3 is '-inf'; allowed: a label"),
+        ("a,b,y\n1,2,no\n3,4,NaN\n5,6,yes\n", None, "row 3: y is 'NaN'; allowed: a label"),
+        ("a,b,y\n1,2,nan\n3,4,\n5,6,1\n", None, "row 2: y is 'nan'; allowed: a label"),
         ("a,b,y\n1,2,a\n3,4,b,5\n", None, "row 3: more fields than in row 1; allowed: 3 fields"),
         ("a,b,y\n1,2,a\n3,4,a\n", None, "y is a in all rows; allowed: at least two labels"),
         ("a,b,kind\n1,2,a\n3,4,b\n", "knd", "no column 'knd': did you mean 'kind'"),
@@ -54,6 +58,11 @@ def test_a_table_with_a_fault_is_refused_with_the_row_named(tmp_path, text, colu
         load_labelled(written(tmp_path, text), column)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_word_among_words_may_look_like_a_number(tmp_path):
+    rows = load_labelled(written(tmp_path, "a,b,y\n1,2,inf\n3,4,sup\n5,6,7\n"))
+    assert (rows.label.tolist(), rows.num_labels) == ([1, 2, 0], 3)
 
 
 def test_what_is_no_file_and_no_name_is_refused(tmp_path):

@@ -3,21 +3,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbandit.envs.changing import drifting_linear, piecewise
+from jaxbandit.envs.classification import classification
 from jaxbandit.envs.linear import linear, linear_per_arm
 from jaxbandit.envs.masks import offer_some
-from jaxbandit.envs.mf import mf_per_arm
+from jaxbandit.envs.mf import mf, mf_per_arm
 from jaxbandit.errors import InputError
 
-from ..support import assert_counts, small_ratings
+from ..support import SMALL, assert_counts, small_ratings
 
-BATCH, ARMS = 6_000, 5
+BATCH, ROUNDS, ARMS = 60, 100, 5
 
 
 def per_arm(**settings):
     return mf_per_arm(small_ratings(), rank_k=3, factorizer="residual_svd", **settings)
 
 
-WORLDS = {"linear": linear, "linear-per-arm": linear_per_arm, "mf-per-arm": per_arm}
+def fixed(**settings):
+    return mf(small_ratings(), rank_k=3, factorizer="residual_svd", **settings)
+
+
+def labels(num_actions, **settings):  # five of them
+    return classification(data=SMALL["data"], **settings)
+
+
+WORLDS = {
+    "mf": fixed,
+    "mf-per-arm": per_arm,
+    "linear": linear,
+    "linear-per-arm": linear_per_arm,
+    "drifting-linear": drifting_linear,
+    "piecewise": piecewise,
+    "classification": labels,
+}
 each_world = pytest.mark.parametrize("make", WORLDS.values(), ids=WORLDS)
 
 
@@ -26,9 +44,13 @@ each_world = pytest.mark.parametrize("make", WORLDS.values(), ids=WORLDS)
 def test_each_user_is_offered_a_random_part_of_the_arms_and_never_none(make, least):
     environment, params = make(num_actions=ARMS, min_actions=least)
     state = environment.init(jax.random.key(1), params)
-    context, means = environment.observe(jax.random.key(0), params, state, BATCH)
-    mask = np.asarray(context.mask)
-    assert mask.shape == means.shape
+
+    def offered(key):
+        context, means = environment.observe(key, params, state, BATCH)
+        assert context.mask.shape == means.shape == (BATCH, ARMS)
+        return context.mask
+
+    mask = np.asarray(jax.jit(jax.vmap(offered))(jax.random.split(jax.random.key(0), ROUNDS))).reshape(-1, ARMS)
     counts = np.bincount(mask.sum(axis=1), minlength=ARMS + 1)
     assert_counts(counts, np.where(np.arange(ARMS + 1) >= least, 1 / (ARMS + 1 - least), 0))
     for count in range(least, ARMS):  # every arm, and so every set of that many, as often as any other
