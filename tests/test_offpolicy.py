@@ -247,6 +247,13 @@ def test_bad_input_is_refused_in_one_line(logs, tmp_path, monkeypatch):
     assert_refused(call("evaluate", logs["linear"], "--config", logs["ucb"] / "config.json"), "another world")
     assert_refused(call("evaluate", logs["ucb"], "--policy-from", logs["ucb"], "--policy-seed", 3), "policy_seed is 3")
     assert_refused(call("evaluate", logs["ucb"], "--policy-from", logs["ucb"], "--agent", "lints"), "agent")
+    changed = ("--policy-from", logs["ucb"], "--add-bias", "true")
+    assert_refused(call("evaluate", logs["ucb"], *changed), "whose add_bias is False, not True", "allowed: ", "alpha")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "config.json").write_text(json.dumps({"base": {}}))
+    with pytest.raises(InputError, match="holds a sweep; allowed: the --out of a run"):
+        policies.last_state(str(sweep), checked(PER_ARM), 0)
     out = tmp_path / "e.json"
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "make_policy", lambda *_: lambda context: jnp.zeros((len(context.user), 7)))
