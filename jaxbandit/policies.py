@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,14 @@ from jaxbandit.metrics import RoundMetrics
 from jaxbandit.types import Context, Spec
 
 Policy = Callable[[Context], Float[Array, "B K"]]  # -> probability of every arm
+
+
+class Learned(NamedTuple):
+    """What a simulation of a run left behind."""
+
+    state: Any  # of the agent
+    root: int  # `seed` of the run
+    hidden: bool  # each simulation has a world of its own, which the agent has come to know
 
 
 def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = interactions.SAMPLES) -> Policy:
@@ -45,7 +53,7 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     return partial(act, key, state)
 
 
-def last_state(run: str, config: Config, seed: int) -> Any:
+def last_state(run: str, config: Config, seed: int) -> Learned:
     """Read the agent's state of one seed from the last checkpoint of a run.
 
     Raises:
@@ -79,7 +87,8 @@ def last_state(run: str, config: Config, seed: int) -> Any:
     row = int(np.flatnonzero(tile.seed == seed)[0])
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
     state = state.agent if samples else state
-    return state.agent if trained.delay else state
+    hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
+    return Learned(state.agent if trained.delay else state, trained.seed, bool(jax.tree.leaves(hidden)))
 
 
 def run_config(run: str) -> Config:
