@@ -75,7 +75,7 @@ CASES = [(agent, env) for env in ("linear-per-arm", "linear") for agent in AGENT
 
 @pytest.mark.parametrize(("agent", "env"), CASES)
 def test_an_agent_takes_arms_with_the_probabilities_that_it_tells(agent, env):
-    policy, state, context = learned(agent, env, rounds=8)
+    policy, state, context = learned(agent, env, rounds=100)
     told = np.asarray(jax.jit(policy.probabilities)(state, context), np.float64)
     assert told.shape == context.mask.shape
     np.testing.assert_allclose(told.sum(axis=1), 1, rtol=1e-5)
