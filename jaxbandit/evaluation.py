@@ -18,14 +18,14 @@ from jaxbandit.config import Config, checked, read_config
 from jaxbandit.errors import InputError
 from jaxbandit.interactions import Reader, Rows
 from jaxbandit.offpolicy import Estimate, Sums
-from jaxbandit.policies import Policy, last_state, make_policy, world_difference, world_of
+from jaxbandit.policies import Learned, Policy, last_state, make_policy, world_difference, world_of
 from jaxbandit.reporting.console import print_rows
 from jaxbandit.reporting.live import print_plain
 from jaxbandit.reward_model import FOLDS, RIDGE, RewardModel
 from jaxbandit.types import Context, Spec
 
 BLOCKS = 500  # stretches of rounds that are resampled, of each seed
-MOST_USERS, MOST_CELLS = 8192, 2**22  # users and (user, arm) pairs whose probabilities are computed at a time
+MOST_USERS, MOST_NUMBERS = 8192, 2**24  # users, and numbers of the features of their arms, that are looked at at a time
 LEAST_SAMPLE, NOTABLE = 100, 0.001
 WORDS = {
     "ips": "IPS, inverse propensity",
@@ -58,20 +58,26 @@ def evaluate(
     """Estimate what a policy would earn per interaction, write evaluation.json, and return its content.
 
     The policy is the agent of a config; with `of_log` it acts in the world of the log, else in that of the config,
-    which must be the same. With `policy_from` its state is the last one of a run, of one of its seeds.
+    which must be the same. With `policy_from` its state is the last one of a run, of one of its seeds; where each seed
+    hides a world of its own, that seed of the log alone is looked at.
 
     Raises:
         InputError: no log, another world, no such state, no overlap between the policy and the log.
     """
     directory = epath.Path(log)
+    place = epath.Path(out) if out else directory / "evaluation.json"
+    if place.is_dir():
+        raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
     reader = interactions.open_log(directory)
     logged = checked(read_config(str(directory / "config.json")))
     policy = checked(replace(policy, **world_of(logged)) if of_log else policy)
     if difference := world_difference(policy, logged):
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
     with experiment.phase(f"building {policy.agent}"):
-        state = None if policy_from is None else last_state(policy_from, policy, policy_seed)
-        target = make_policy(policy, spec_of(reader.header), state, samples)
+        learned = None if policy_from is None else last_state(policy_from, policy, policy_seed)
+        target = make_policy(policy, spec_of(reader.header), None if learned is None else learned.state, samples)
+    if learned is not None and learned.hidden:
+        reader = replace(reader, only=_shared_seed(learned, policy_seed, logged))
     with experiment.phase("fitting the reward model"):
         model = fit(reader)
     with experiment.phase(f"evaluating {policy.agent}"):
@@ -86,8 +92,11 @@ def evaluate(
         "agent_settings": policy.agent_settings,
         "policy_from": policy_from,
         "policy_seed": policy_seed if policy_from else None,
+        "only_seed": reader.only,
     }
-    reporting.write_json(epath.Path(out) if out else directory / "evaluation.json", content)
+    if learned is not None and learned.root == logged.seed and policy_seed < logged.seeds:
+        content["warnings"].append(_same_data(learned))
+    reporting.write_json(place, content)
     return content
 
 
@@ -107,8 +116,36 @@ def show(content: dict[str, Any], console: Console | None = None) -> None:
         console,
         f"{content['interactions']:,} interactions, worth {content['effective_sample_size']:,.0f} of the target policy",
     )
+    if content["only_seed"] is not None:
+        print_plain(console, f"seed {content['only_seed']} of the log alone: each seed has a world of its own")
     for warning in content["warnings"]:
         print_plain(console, f"warning: {warning}", "yellow")
+
+
+def _shared_seed(learned: Learned, seed: int, logged: Config) -> int:
+    """Say which seed of the log has the hidden world that the policy has learnt.
+
+    Raises:
+        InputError: none has.
+    """
+    if learned.root != logged.seed:
+        raise InputError(
+            f"policy_from is a run with --seed {learned.root}, whose hidden worlds are not those of the log; "
+            f"allowed: one with --seed {logged.seed}"
+        )
+    if seed >= logged.seeds:
+        raise InputError(
+            f"policy_seed is {seed}, whose hidden world is not in the log; allowed: 0 to {logged.seeds - 1}, its seeds"
+        )
+    return seed
+
+
+def _same_data(learned: Learned) -> str:
+    """Warn of a policy whose run shares keys with the log, and so users, arms and the noise of rewards."""
+    words = "the policy learned from the interactions it is judged on, or from the same users and noise: "
+    if learned.hidden:
+        return words + "estimates are optimistic, and no other run knows this world"
+    return words + "estimates are too high; allowed: a run with another --seed"
 
 
 def fit(reader: Reader) -> RewardModel:
@@ -131,28 +168,30 @@ def spec_of(header: interactions.Header) -> Spec:
 def _tally(reader: Reader, policy: Policy, model: RewardModel) -> tuple[Sums, Overlap]:
     """Sum up, within blocks of rounds of each seed, what the estimators need."""
     blocks, seeds = min(reader.rounds, BLOCKS), reader.header.seeds
-    total = np.zeros((len(Sums._fields), seeds * blocks))
-    overlap = np.zeros(len(Overlap._fields))
+    total, exact = np.zeros((len(Sums._fields), seeds * blocks)), reader.header.propensity_exact
+    overlap, most = np.zeros(len(Overlap._fields)), users_at_a_time(reader.header)
     for rows in reader.rows():
-        target, predicted, value, impossible = _judge(
-            rows, folds(rows, reader), policy, model, reader.header.num_actions
-        )
+        target, predicted, value, impossible = _judge(rows, folds(rows, reader), policy, model, most)
         place = rows.seed * blocks + rows.round.astype(np.int64) * blocks // reader.rounds
         numbers = {"propensity": rows.propensity, "reward": rows.reward, "target": target}
         total += np.stack(offpolicy.tally(place, seeds * blocks, **numbers, predicted=predicted, model=value))
         weight = target / rows.propensity
         overlap[1] = max(overlap[1], weight.max(initial=0))
-        overlap[[0, 2]] += np.sum(weight**2), impossible.sum()
-        overlap[3] += 0 if reader.header.propensity_exact else len(weight)
+        overlap[0] += np.sum(weight**2)
+        # An estimated propensity may be 1 by chance, where the logged policy had a choice.
+        overlap[2 if exact else 3] += impossible.sum() if exact else len(weight)
     table = total.reshape(-1, seeds, blocks)
     return Sums(*table[:, table[0].sum(axis=1) > 0]), Overlap(*overlap.tolist())
 
 
-def _judge(
-    rows: Rows, fold: np.ndarray, policy: Policy, model: RewardModel, num_actions: int
-) -> tuple[np.ndarray, ...]:
+def users_at_a_time(header: interactions.Header) -> int:
+    """Say of how many users an agent may hold the features of all arms, joined to the user's own, at a time."""
+    return min(MOST_USERS, max(1, MOST_NUMBERS // (header.num_actions * (header.user_dim + header.arm_dim))))
+
+
+def _judge(rows: Rows, fold: np.ndarray, policy: Policy, model: RewardModel, most: int) -> tuple[np.ndarray, ...]:
     """Find pi(a|x), q(x, a), sum_a pi(a|x) q(x, a), and pi of arms that the logged policy never takes there."""
-    size = min(len(rows.action), MOST_USERS, max(1, MOST_CELLS // num_actions))
+    size = min(len(rows.action), most)
     found: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(rows.action), size):
         at = np.minimum(np.arange(start, start + size), len(rows.action) - 1)  # of one shape, so compiled once
@@ -194,7 +233,7 @@ def _warnings(found: dict[str, Estimate], overlap: Overlap, count: float, effect
             f"no overlap: the logged policy had no choice (propensity 1), and {share:.1%} of what the policy does was "
             "never logged: IPS, SNIPS and DR mean nothing there, DM guesses"
         )
-    elif abs(weight.value - 1) > max(4 * weight.stderr, NOTABLE):
+    if abs(weight.value - 1) > max(4 * weight.stderr, NOTABLE):
         yield (
             f"no overlap in places: weights average {weight.value:.3f} ± {weight.stderr:.3f}, not 1, so the log lacks "
             "what the policy does there: IPS and DR are biased"

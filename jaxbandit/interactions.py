@@ -161,13 +161,20 @@ class Reader:
     catalogue: np.ndarray | None
     files: tuple[epath.Path, ...]
     rounds: int  # that are there; fewer than the header's where the run was interrupted
+    only: int | None = None  # seed of which rows are read; None: of all
 
     def rows(self) -> Iterator[Rows]:
-        """Read file after file as agents saw it."""
+        """Read file after file as agents saw it.
+
+        Raises:
+            InputError: one is damaged, or the catalogue of its arms is missing.
+        """
         catalogue = None
         if self.catalogue is not None:
             catalogue = Catalogue(jnp.asarray(self.catalogue), jnp.asarray(pair_products(self.catalogue)))
         for frame in self.frames():
+            if self.header.arm_dim and catalogue is None and "arm_features" not in frame.columns:
+                raise InputError(f"the log lacks catalogue.npy, the features of its arms; {ALLOWED}")
             yield _rows(frame, self.header, self.catalogue, catalogue)
 
     def frames(self) -> Iterator[pl.DataFrame]:
@@ -178,10 +185,10 @@ class Reader:
         """
         for path in self.files:
             try:
-                yield pl.read_parquet(path.read_bytes())
+                frame = pl.read_parquet(path.read_bytes())
             except (OSError, pl.exceptions.PolarsError) as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise InputError(f"{str(path)!r} cannot be read: {reason}; {ALLOWED}") from None
+                raise _unreadable(path, error) from None
+            yield frame if self.only is None else frame.filter(seed=self.only)
 
 
 def _rows(frame: pl.DataFrame, header: Header, items: np.ndarray | None, catalogue: Catalogue | None) -> Rows:
@@ -199,7 +206,7 @@ def open_log(directory: epath.Path) -> Reader:
     """Find the files of a log.
 
     Raises:
-        InputError: there is no log, or rounds are missing in it.
+        InputError: there is no log, rounds are missing in it, or its catalogue is damaged.
     """
     place = directory / DIRECTORY
     if not (place / "log.json").exists():
@@ -214,9 +221,26 @@ def open_log(directory: epath.Path) -> Reader:
         ends[tile] = stop
     if not found:
         raise InputError(f"log is {str(directory)!r}, in which no round is finished; {ALLOWED}")
-    catalogue = place / "catalogue.npy"
-    items = np.load(io.BytesIO(catalogue.read_bytes())) if catalogue.exists() else None
+    items = _items(place / "catalogue.npy", header.arm_dim)
     return Reader(header, items, tuple(file[0] for file in found), max(ends.values()))
+
+
+def _items(path: epath.Path, arm_dim: int) -> np.ndarray | None:
+    """Read the catalogue [N, Da]; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        items = np.lib.format.read_array(io.BytesIO(path.read_bytes()))
+        if items.ndim != 2 or items.shape[1] != arm_dim:
+            raise ValueError(f"features of shape {items.shape}, not of {arm_dim} each")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    return items
+
+
+def _unreadable(path: epath.Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"{str(path)!r} cannot be read: {reason}; {ALLOWED}")
 
 
 def _files(place: epath.Path) -> Iterator[tuple[epath.Path, int, int, int]]:

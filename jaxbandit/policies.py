@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,21 @@ from jaxtyping import Array, Float
 from jaxbandit import execution, experiment, interactions, output, recording, sweep
 from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.config import Config, checked, read_config, read_object
+from jaxbandit.config import Config, checked, read_entries, read_object
 from jaxbandit.errors import InputError
 from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.metrics import RoundMetrics
 from jaxbandit.types import Context, Spec
 
 Policy = Callable[[Context], Float[Array, "B K"]]  # -> probability of every arm
+
+
+class Learned(NamedTuple):
+    """What a simulation of a run left behind."""
+
+    state: Any  # of the agent
+    root: int  # `seed` of the run
+    hidden: bool  # each simulation has a world of its own, which the agent has come to know
 
 
 def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = interactions.SAMPLES) -> Policy:
@@ -30,7 +38,7 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     Raises:
         InputError: an agent that sees mean rewards, or does not go with the spec.
     """
-    traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
+    traced = _traced(config)
     settings = {name: jnp.float32(v) if name in traced else v for name, v in config.agent_settings.items()}
     agent = AGENTS[config.agent](spec, **settings)
     if agent.privileged:
@@ -45,17 +53,23 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     return partial(act, key, state)
 
 
-def last_state(run: str, config: Config, seed: int) -> Any:
+def last_state(run: str, config: Config, seed: int) -> Learned:
     """Read the agent's state of one seed from the last checkpoint of a run.
 
     Raises:
-        InputError: there is none, no such seed, a run of another agent or world, a state of another shape.
+        InputError: there is none, no such seed, a run of another agent, world or static setting.
     """
     directory = epath.Path(run)
-    trained = checked(read_config(str(directory / "config.json")))
+    trained = run_config(run)
     if (difference := world_difference(trained, config)) or trained.agent != config.agent:
         difference = difference or f"agent {trained.agent} and {config.agent}"
         raise InputError(f"policy_from is {run!r}, of another agent or world ({difference}); allowed: one of the same")
+    for name, value in _static(trained).items():
+        if config.agent_settings[name] != value:
+            raise InputError(
+                f"policy_from is {run!r}, whose {name} is {value}, not {config.agent_settings[name]}; "
+                f"allowed: that of the run; {', '.join(_traced(config)) or 'no other setting'} may differ"
+            )
     if not 0 <= seed < trained.seeds:
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
     checkpoints = Checkpoints(directory / output.CHECKPOINTS)
@@ -73,7 +87,21 @@ def last_state(run: str, config: Config, seed: int) -> Any:
     row = int(np.flatnonzero(tile.seed == seed)[0])
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
     state = state.agent if samples else state
-    return state.agent if trained.delay else state
+    hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
+    return Learned(state.agent if trained.delay else state, trained.seed, bool(jax.tree.leaves(hidden)))
+
+
+def run_config(run: str) -> Config:
+    """Read the config of a run that a policy is taken from.
+
+    Raises:
+        InputError: there is none, or that of a sweep.
+    """
+    path = str(epath.Path(run) / "config.json")
+    content = read_object(path)
+    if "base" in content:
+        raise InputError(f"policy_from is {run!r}, which holds a sweep; allowed: the --out of a run")
+    return checked(read_entries(content))
 
 
 def world_of(config: Config) -> dict[str, Any]:
@@ -86,6 +114,17 @@ def world_difference(one: Config, other: Config) -> str:
     """Say in which entry the worlds of two checked configs differ first; empty where they are the same."""
     pairs = ((name, value, world_of(other)[name]) for name, value in world_of(one).items())
     return next((f"{name} {a} and {b}" for name, a, b in pairs if a != b), "")
+
+
+def _traced(config: Config) -> list[str]:
+    """Settings of the agent that no shape depends on."""
+    return [name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced]
+
+
+def _static(config: Config) -> dict[str, Any]:
+    """All others, with their values."""
+    traced = _traced(config)
+    return {name: value for name, value in config.agent_settings.items() if name not in traced}
 
 
 def _devices(directory: epath.Path) -> int:

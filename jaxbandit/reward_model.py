@@ -46,12 +46,15 @@ class RewardModel:
 
     def solve(self) -> None:
         """Fit the model of each fold to all others: to what their mean leaves over, as the constant is shrunk too."""
-        gram = self.gram.sum(axis=1, keepdims=True) - self.gram
-        moment = self.moment.sum(axis=1, keepdims=True) - self.moment
-        # The first feature is the constant: its products are sums and numbers.
-        self.mean = moment[..., 0].sum(axis=-1) / np.maximum(gram[..., 0, 0].sum(axis=-1), 1)
-        moment = moment - self.mean[..., None, None] * gram[..., 0, :]
-        self.theta = np.linalg.solve(gram + RIDGE * np.eye(self.dim), moment[..., None])[..., 0]
+        self.theta = np.empty_like(self.moment)
+        for s in range(len(self.gram)):  # one by one: the Gram matrices are what is large
+            gram = self.gram[s].sum(axis=0) - self.gram[s]
+            moment = self.moment[s].sum(axis=0) - self.moment[s]
+            # The first feature is the constant: its products are sums and numbers.
+            self.mean[s] = moment[..., 0].sum(axis=-1) / np.maximum(gram[..., 0, 0].sum(axis=-1), 1)
+            moment -= self.mean[s, :, None, None] * gram[..., 0, :]
+            gram[..., np.arange(self.dim), np.arange(self.dim)] += RIDGE
+            self.theta[s] = np.linalg.solve(gram, moment[..., None])[..., 0]
 
     def predict(self, seed: np.ndarray, fold: np.ndarray, user: np.ndarray, arms: np.ndarray | None) -> np.ndarray:
         """Predict the rewards of all offered arms: users [n, Du], arms [n, K, Da] or [1, K, Da] -> [n, K]."""

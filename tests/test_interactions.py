@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import contextmanager
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from jaxbandit.interruption import Interrupted
 from jaxbandit.types import Interaction
 
 from .command_line import assert_refused, call, write_ratings
-from .support import assert_counts, make_agent, masked, small_world
+from .support import assert_counts, bounded, make_agent, masked, small_world
 
 BATCH, DRAWS = 4, 3000
 ROOT = jax.random.key(3)
@@ -32,25 +33,33 @@ def read(out: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in files]).sort("seed", "round", maintain_order=True)
 
 
-def learned(agent: str, env: str):
-    """An agent that has learnt from a batch in a world under masks, and what it sees next."""
+@cache
+def world(env: str):
+    """A world under masks; what has fixed arms pays 0 or 1, as some agents need it there."""
     environment, params = small_world(env)
-    environment = masked(environment)
+    environment = environment if environment.spec.arm_dim else bounded(environment)
+    return masked(environment), params
+
+
+def learned(agent: str, env: str, rounds: int = 1):
+    """An agent that has learnt from a few batches in a world under masks, and what it sees next."""
+    environment, params = world(env)
     policy = make_agent(agent, environment)()
 
     @jax.jit
     def learn():
         carry = simulate.start(ROOT, environment, params, policy)
-        carry, _ = simulate.one_round(ROOT, environment, params, policy, BATCH, carry, jnp.int32(0))
+        step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
+        carry = jax.lax.fori_loop(0, rounds, lambda round, carry: step(carry, round)[0], carry)
         context, means = environment.observe(jax.random.key(9), params, carry.environment, BATCH)
         return carry.agent, context._replace(truth=means) if policy.privileged else context
 
     return policy, *learn()
 
 
-def tells(agent: str) -> bool:
+def tells(agent: str, env: str) -> bool:
     try:
-        return make_agent(agent, small_world("linear-per-arm")[0])().probabilities is not None
+        return make_agent(agent, world(env)[0])().probabilities is not None
     except InputError:
         return False
 
@@ -61,9 +70,12 @@ def draws_of(policy, state, context) -> np.ndarray:
     return np.asarray(jax.jit(jax.vmap(lambda key: policy.select(key, state, context).action))(keys))
 
 
-@pytest.mark.parametrize("agent", [agent for agent in AGENTS if tells(agent)])
-def test_an_agent_takes_arms_with_the_probabilities_that_it_tells(agent):
-    policy, state, context = learned(agent, "linear-per-arm")
+CASES = [(agent, env) for env in ("linear-per-arm", "linear") for agent in AGENTS if tells(agent, env)]
+
+
+@pytest.mark.parametrize(("agent", "env"), CASES)
+def test_an_agent_takes_arms_with_the_probabilities_that_it_tells(agent, env):
+    policy, state, context = learned(agent, env, rounds=100)
     told = np.asarray(jax.jit(policy.probabilities)(state, context), np.float64)
     assert told.shape == context.mask.shape
     np.testing.assert_allclose(told.sum(axis=1), 1, rtol=1e-5)
@@ -206,6 +218,17 @@ def test_arms_from_a_catalogue_are_logged_by_their_ids(tmp_path):
     np.testing.assert_array_equal(rows.taken(), items[arms[np.arange(40), frame["action"].to_numpy()]])
     content = evaluation.evaluate(str(tmp_path / "run"), Config(agent="greedy"))  # untrained, so all arms tie
     assert content["estimates"]["ips"]["value"] == pytest.approx(content["estimates"]["logged"]["value"], rel=1e-5)
+    path, out = tmp_path / "run" / "interactions" / "catalogue.npy", interactions.epath.Path(tmp_path / "run")
+    for damaged in (path.read_bytes()[:-4], b"", b"no array"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"catalogue.npy' cannot be read: .*; allowed: "):
+            interactions.open_log(out)
+    np.save(path, items[:, 1:])
+    with pytest.raises(InputError, match="cannot be read: features of shape"):
+        interactions.open_log(out)
+    path.unlink()
+    with pytest.raises(InputError, match="the log lacks catalogue"):
+        list(interactions.open_log(out).rows())
 
 
 def test_masks_are_logged_and_rewards_that_have_not_come_are_not():

@@ -1,6 +1,8 @@
 """Off-policy estimates: by hand on tiny logs, against the simulator's true value, and from the command line."""
 
 import json
+import tracemalloc
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxbandit import evaluation, experiment, offpolicy, policies, simulate
+from jaxbandit import evaluation, experiment, interactions, offpolicy, policies, simulate
 from jaxbandit.config import Config, checked
 from jaxbandit.errors import InputError
 from jaxbandit.offpolicy import Sums
@@ -123,12 +125,12 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: place / name for name in configs}
 
 
-def true_value(config: Config, policy: policies.Policy, contexts: int = 100_000) -> float:
-    """Mean over users of sum_a pi(a|x) E[r|x, a], and over the worlds of all seeds."""
+def true_value(config: Config, policy: policies.Policy, only: int | None = None, contexts: int = 100_000) -> float:
+    """Mean over users of sum_a pi(a|x) E[r|x, a], and over the worlds of all seeds, or of one of them."""
     world = experiment.build(checked(config))
     agent = world.factory(**{name: values[0] for name, values in world.grid.items()})
     found = []
-    for seed in range(config.seeds):
+    for seed in range(config.seeds) if only is None else [only]:
         key = jax.random.fold_in(jax.random.key(config.seed), seed)
         state = simulate.start(key, world.environment, world.params, agent).environment
         context, means = world.environment.observe(jax.random.key(77), world.params, state, contexts)
@@ -176,25 +178,67 @@ def test_a_policy_that_another_run_has_learnt_is_worth_what_it_earns(logs, tmp_p
     assert shown.status == 0, shown
     content = json.loads((logs["linear"] / "evaluation.json").read_text())
     assert (content["agent"], content["policy_seed"]) == ("linucb", 1)
-    state = policies.last_state(str(tmp_path / "run"), checked(trained), 1)
+    state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
     world = experiment.build(checked(LINEAR))
     truth = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec, state))
     for name, estimate in estimators(content).items():
         assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
     fresh = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec))
     assert truth > fresh + 6 * content["estimates"]["dr"]["stderr"]
+    assert SAME_DATA in shown.out
+    assert "too high; allowed: a run with another --seed" in " ".join(shown.out.split())
+    of_another_seed(tmp_path / "run")
+    apart = call("evaluate", logs["linear"], "--policy-from", tmp_path / "run", "--policy-seed", 1)
+    assert apart.status == 0, apart
+    assert SAME_DATA not in apart.out
+
+
+SAME_DATA = "warning: the policy learned from the interactions it is judged on"
+
+
+def of_another_seed(run: Path) -> None:
+    """Let a run say that its root seed was another one."""
+    content = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(content | {"seed": 7}))
+
+
+def test_a_policy_is_judged_in_the_hidden_world_that_it_has_learnt(logs, tmp_path):
+    logged = Config(**{**vars(PER_ARM), "agent": "greedy", "agent_settings": {"epsilon": 0.5}, "seeds": 2})
+    trained = Config(**{**vars(PER_ARM), "agent": "linucb", "seeds": 3, "training_loops": 5})
+    experiment.run(logged, str(tmp_path / "log"), log_interactions=True)
+    experiment.run(trained, str(tmp_path / "run"))
+    asked = ("evaluate", tmp_path / "log", "--policy-from", tmp_path / "run", "--policy-seed")
+    shown = call(*asked, 1)
+    assert shown.status == 0, shown
+    assert "seed 1 of the log alone: each seed has a world of its own" in shown.out
+    assert SAME_DATA in shown.out
+    assert "estimates are optimistic" in " ".join(shown.out.split())
+    content = json.loads((tmp_path / "log" / "evaluation.json").read_text())
+    assert (content["only_seed"], content["seeds"], content["interactions"]) == (1, 1, logged.rounds * 32)
+    spec = experiment.build(checked(logged)).environment.spec
+    state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
+    truth = true_value(PER_ARM, policies.make_policy(checked(trained), spec, state), only=1)
+    uniform = true_value(PER_ARM, policies.make_policy(checked(PER_ARM), spec), only=1)
+    for name, estimate in estimators(content).items():
+        assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
+        assert estimate["value"] > uniform + 10 * estimate["stderr"], (name, estimate, uniform)
+    assert_refused(call(*asked, 2), "policy_seed is 2, whose hidden world is not in the log", "0 to 1")
+    of_another_seed(tmp_path / "run")
+    assert_refused(
+        call(*asked, 1), "--seed 7, whose hidden worlds are not those of the log", "allowed: one with --seed 0"
+    )
 
 
 def test_a_policy_can_be_taken_from_a_run_that_was_logged_itself(logs):
     config = checked(Config(**{**vars(PER_ARM), "agent": "linucb"}))
-    state = policies.last_state(str(logs["ucb"]), config, 0)
+    state = policies.last_state(str(logs["ucb"]), config, 0).state
     assert float(state.pulls) == 200 * 32
 
 
 def test_a_policy_can_be_taken_from_a_run_whose_feedback_came_late(tmp_path):
     config = Config(**{**vars(PER_ARM), "agent": "linucb", "delay": 3, "training_loops": 2})
     experiment.run(config, str(tmp_path / "late"), log_interactions=True)
-    state = policies.last_state(str(tmp_path / "late"), checked(config), 0)
+    state = policies.last_state(str(tmp_path / "late"), checked(config), 0).state
     assert float(state.pulls) == (config.rounds - 3) * config.batch_size
 
 
@@ -204,6 +248,44 @@ def test_a_log_without_choice_is_warned_of(logs):
     assert "warning: no overlap: the logged policy had no choice (propensity 1)" in shown.out
     content = json.loads((logs["ucb"] / "evaluation.json").read_text())
     assert content["impossible"] == pytest.approx(6 / 7, abs=0.01)
+    assert sum("weights average" in warning for warning in content["warnings"]) == 1
+
+
+def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
+    reader = interactions.open_log(interactions.epath.Path(logs["ucb"]))
+    reader = replace(reader, header=replace(reader.header, propensity_exact=False))
+    uniform = policies.make_policy(checked(PER_ARM), evaluation.spec_of(reader.header))
+    table, overlap = evaluation._tally(reader, uniform, evaluation.fit(reader))
+    assert (overlap.impossible, overlap.estimated) == (0, 200 * 32)
+    warnings = list(evaluation._warnings(offpolicy.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "no overlap in places",
+        "propensities are Monte Carlo estimates",
+    ]
+
+
+def test_features_of_arms_bound_how_many_users_are_judged_at_a_time(logs, tmp_path, monkeypatch):
+    uniform, met = checked(PER_ARM), []
+    whole = evaluation.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "whole.json"))
+
+    def make_policy(*arguments):
+        policy = policies.make_policy(*arguments)
+        return lambda context: (met.append(len(context.user)), policy(context))[1]
+
+    monkeypatch.setattr(evaluation, "make_policy", make_policy)
+    monkeypatch.setattr(evaluation, "MOST_NUMBERS", 7 * (4 + 5) * 1000)
+    parts = evaluation.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "parts.json"))
+    assert met == [1000] * 7  # of 6,400
+    assert parts["estimates"]["dr"]["value"] == pytest.approx(whole["estimates"]["dr"]["value"])
+
+
+def test_solving_the_reward_model_takes_the_memory_of_one_seed():
+    model = RewardModel(16, 5, 60, 0)
+    tracemalloc.start()
+    model.solve()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.4 * model.gram.nbytes
 
 
 def test_what_the_log_lacks_shows_in_the_weights():
@@ -247,6 +329,16 @@ def test_bad_input_is_refused_in_one_line(logs, tmp_path, monkeypatch):
     assert_refused(call("evaluate", logs["linear"], "--config", logs["ucb"] / "config.json"), "another world")
     assert_refused(call("evaluate", logs["ucb"], "--policy-from", logs["ucb"], "--policy-seed", 3), "policy_seed is 3")
     assert_refused(call("evaluate", logs["ucb"], "--policy-from", logs["ucb"], "--agent", "lints"), "agent")
+    changed = ("--policy-from", logs["ucb"], "--add-bias", "true")
+    assert_refused(call("evaluate", logs["ucb"], *changed), "whose add_bias is False, not True", "allowed: ", "alpha")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "config.json").write_text(json.dumps({"base": {}}))
+    with pytest.raises(InputError, match="holds a sweep; allowed: the --out of a run"):
+        policies.last_state(str(sweep), checked(PER_ARM), 0)
+    shown = call("evaluate", logs["ucb"], "--agent", "uniform", "--out", tmp_path)
+    assert_refused(shown, "a directory; allowed: a file")
+    assert "building" not in shown.err
     out = tmp_path / "e.json"
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "make_policy", lambda *_: lambda context: jnp.zeros((len(context.user), 7)))
