@@ -2,9 +2,11 @@
 
 Given a dropout rate, every user meets a thinned network of their own: units of the user tower and of the common tower
 are masked once per user, the same for all arms. The arm tower is never masked, so that an item is encoded once.
+Asked for the noise too, a network returns [f, s]: s, the log variance of a reward, has a head of its own on the layers
+that f uses. Parameters of f are the same with it and without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,9 @@ from jaxtyping import Array, Float, Key
 from jaxbandit import features
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Spec
+
+# A reward without noise drives s to -inf: exp(-s) of float32 would end in inf. Standard deviations are e^-5 to e^5.
+LOG_VARIANCE_BOUND = 10.0
 
 
 class Tower(nn.Module):
@@ -38,9 +43,12 @@ class FixedArms(nn.Module):
     num_actions: int
 
     @nn.compact
-    def __call__(self, context: Context, dropout_rate: Traced | None = None) -> Float[Array, "B K"]:
+    def __call__(
+        self, context: Context, dropout_rate: Traced | None = None, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
         """Predict the reward of every arm."""
-        return nn.Dense(self.num_actions)(Tower(self.layers)(context.user, dropout_rate))
+        user = Tower(self.layers)(context.user, dropout_rate)
+        return heads(lambda: nn.Dense(self.num_actions)(user), noise)
 
 
 class CommonTower(nn.Module):
@@ -51,13 +59,15 @@ class CommonTower(nn.Module):
     common_layers: Sequence[int]
 
     @nn.compact
-    def __call__(self, context: Context, dropout_rate: Traced | None = None) -> Float[Array, "B K"]:
+    def __call__(
+        self, context: Context, dropout_rate: Traced | None = None, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
         """Predict the reward of every offered arm."""
         user = Tower(self.user_layers)(context.user, dropout_rate)
         arms = encode_arms(Tower(self.arm_layers), context)
         user = jnp.broadcast_to(user[:, None], (*arms.shape[:2], user.shape[-1]))
         top = Tower(self.common_layers)(jnp.concatenate([user, arms], axis=-1), dropout_rate)
-        return nn.Dense(1)(top)[..., 0]
+        return heads(lambda: nn.Dense(1)(top)[..., 0], noise)
 
 
 class DotProduct(nn.Module):
@@ -68,11 +78,27 @@ class DotProduct(nn.Module):
     embedding_dim: int
 
     @nn.compact
-    def __call__(self, context: Context, dropout_rate: Traced | None = None) -> Float[Array, "B K"]:
+    def __call__(
+        self, context: Context, dropout_rate: Traced | None = None, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
         """Predict the reward of every offered arm."""
-        user = nn.Dense(self.embedding_dim)(Tower(self.user_layers)(context.user, dropout_rate))
-        arms = encode_arms(nn.Sequential([Tower(self.arm_layers), nn.Dense(self.embedding_dim)]), context)
-        return jnp.sum(user[:, None] * arms, axis=-1)
+        user, arm_tower = Tower(self.user_layers)(context.user, dropout_rate), Tower(self.arm_layers)
+
+        def head() -> Float[Array, "B K"]:
+            users = nn.Dense(self.embedding_dim)(user)
+            arms = encode_arms(nn.Sequential([arm_tower, nn.Dense(self.embedding_dim)]), context)
+            return jnp.sum(users[:, None] * arms, axis=-1)
+
+        return heads(head, noise)
+
+
+def heads(head: Callable[[], Float[Array, "B K"]], noise: bool) -> Float[Array, "*heads B K"]:
+    """Predict f by the head that `head` makes, and where noise is asked for [f, s], s by another head, bounded."""
+    f = head()
+    if not noise:
+        return f
+    # tanh and not clip, whose gradient is 0 outside: s could not come back.
+    return jnp.stack([f, LOG_VARIANCE_BOUND * jnp.tanh(head() / LOG_VARIANCE_BOUND)])
 
 
 def make_network(
@@ -83,7 +109,7 @@ def make_network(
     common_layers: tuple[int, ...],
     embedding_dim: int,
 ) -> nn.Module:
-    """Make the module that fits the spec: context -> predicted rewards [B, K]."""
+    """Make the module that fits the spec: context -> predicted rewards [B, K], and log variances if asked."""
     if spec.arm_dim == 0:
         return FixedArms(user_layers, spec.num_actions)
     if network == "dot_product":

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
-from jaxbandit.agents import AGENTS, neural
+from jaxbandit.agents import AGENTS, neural, training
 from jaxbandit.hyperparameters import hyperparameters
-from jaxbandit.networks import make_network
+from jaxbandit.networks import heads, make_network
 from jaxbandit.types import Interaction, Spec
 
 from .support import catalogue, f64, make_agent, normal, one_lane, small_world, users
@@ -36,7 +37,7 @@ def seen(network: str):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("loss", ["mse", "huber"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "heteroscedastic"])
 def test_an_update_is_one_adam_step_on_the_weighted_loss_of_the_arms_taken(network, loss):
     settings = {} if network == "fixed" else {"network": network}
     agent = neural.neural_epsilon_greedy(
@@ -46,9 +47,16 @@ def test_an_update_is_one_adam_step_on_the_weighted_loss_of_the_arms_taken(netwo
     state, batch = jax.jit(agent.init)(jax.random.key(0)), seen(network)
 
     def mean_loss(params):
-        error = module.apply(params, batch.context)[jnp.arange(BATCH), batch.action] - batch.reward
+        outputs = module.apply(params, batch.context, noise=loss == "heteroscedastic")
+        outputs = outputs[..., jnp.arange(BATCH), batch.action]
+        f, s = outputs if loss == "heteroscedastic" else (outputs, 0.0)
+        error = f - batch.reward
         size = jnp.abs(error)
-        each = {"mse": error**2, "huber": jnp.where(size < 1, 0.5 * error**2, size - 0.5)}[loss]
+        each = {
+            "mse": error**2,
+            "huber": jnp.where(size < 1, 0.5 * error**2, size - 0.5),
+            "heteroscedastic": 0.5 * jnp.exp(-s) * error**2 + 0.5 * s,
+        }[loss]
         return jnp.mean(batch.weight * each)
 
     grads = jax.jit(jax.grad(mean_loss))(state.learned.params)
@@ -62,6 +70,82 @@ def test_an_update_is_one_adam_step_on_the_weighted_loss_of_the_arms_taken(netwo
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), after.learned.params, expected)
     np.testing.assert_allclose(after.pulls, [1.5, 3, 0, 1])
     assert after.updates == 1
+
+
+def test_the_heteroscedastic_loss_is_a_negative_log_likelihood_of_normal_rewards():
+    f, s = normal(0, BATCH, ARMS), 5 * normal(1, BATCH, ARMS)
+    loss = training.make_loss(spec_of("fixed"), "heteroscedastic", lambda key, params, context: jnp.stack([f, s]))
+    batch = training.batch_of(spec_of("fixed"), seen("fixed"))
+    mean, scale = (f64(x)[np.arange(BATCH), batch.arm] for x in (f, np.exp(f64(s) / 2)))
+    each = -stats.norm.logpdf(f64(batch.reward), mean, scale) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(loss(jax.random.key(0), (), batch), np.mean(f64(batch.weight) * each), rtol=1e-5)
+
+
+def test_log_variances_are_bounded_and_can_come_back():
+    value_and_slope = jax.vmap(jax.value_and_grad(lambda s: heads(lambda: s[None, None], noise=True)[1, 0, 0]))
+    bounded, slope = value_and_slope(jnp.array([-1e6, -30.0, -0.5, 0.5, 30.0, 1e6]))
+    assert np.abs(bounded).max() <= 10
+    np.testing.assert_allclose(bounded[2:4], [-0.5, 0.5], rtol=1e-2)
+    assert np.all(slope[1:5] > 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("agent", "network"),
+    [
+        ("neural-boltzmann", "fixed"),
+        ("neural-dropout-ts", "dot_product"),
+        ("neural-ensemble-ts", "fixed"),
+        ("neural-ucb", "common_tower"),
+    ],
+)
+def test_the_noise_is_learnt_and_actions_do_not_see_it(agent, network):
+    settings = {**LAYERS, "network": networks(network)}
+    settings |= {"randomized_priors": True} if "randomized_priors" in hyperparameters(AGENTS[agent]) else {}
+    plain, noisy = (AGENTS[agent](spec_of(network), **settings, loss=loss) for loss in ("mse", "heteroscedastic"))
+    arms = None if network == "fixed" else normal(5, 200, ARMS, DIM)
+    context, key = users(200, DIM, arms=arms), jax.random.key(0)
+    states = [jax.jit(policy.init)(key) for policy in (plain, noisy)]
+    actions = [jax.jit(p.select)(key, s, context).action for p, s in zip((plain, noisy), states, strict=True)]
+    np.testing.assert_array_equal(*actions)
+    after = jax.jit(noisy.update)(key, states[1], seen(network))
+    start, own, trained = (params_of(state) for state in (*states, after))
+    assert start.keys() < own.keys()
+    jax.tree.map(np.testing.assert_array_equal, start, {path: own[path] for path in start})
+    assert all(np.any(trained[path] != own[path]) for path in own.keys() - start.keys())
+
+
+def params_of(state) -> dict[str, np.ndarray]:
+    params = getattr(state, "learned", state).params
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_heteroscedastic_loss_finds_the_noise_of_each_arm_or_user(network):
+    settings = {"network": networks(network), **LAYERS, "loss": "heteroscedastic", "learning_rate": 0.01}
+    policy = neural.neural_boltzmann(spec_of(network), **settings)
+    module = make_network(spec_of(network), network, *LAYERS.values())
+
+    def world(key, size):
+        user_key, arm_key, key = jax.random.split(key, 3)
+        arms = None if network == "fixed" else jax.random.normal(arm_key, (size, ARMS, DIM))
+        user = jax.random.uniform(user_key, (size, DIM), minval=-1.0)
+        context = users(1, DIM)._replace(user=user, user_id=jnp.zeros(size, jnp.int32), arms=arms)
+        each = jnp.array([0.1, 0.3, 1.0, 3.0])[None]
+        return key, context, jnp.broadcast_to(each, (size, ARMS)) if network == "fixed" else jnp.exp(user[:, :1])
+
+    def one(number, state):
+        key, context, scale = world(jax.random.fold_in(jax.random.key(1), number), 64)
+        action = jnp.arange(64, dtype=jnp.int32) % ARMS
+        scale = jnp.broadcast_to(scale, (64, ARMS))[jnp.arange(64), action]
+        reward = context.user[:, 1] + scale * jax.random.normal(key, (64,))
+        return policy.update(key, state, Interaction(context, action, reward, jnp.ones(64), number))
+
+    state = jax.jit(lambda: jax.lax.fori_loop(0, 1500, one, policy.init(jax.random.key(0))))()
+    _, context, scale = world(jax.random.key(2), 500)
+    f, s = module.apply(state.learned.params, context, noise=True)
+    ratio = f64(jnp.exp(s / 2) / scale)
+    assert np.all((np.quantile(ratio, 0.1, axis=0) > 0.8) & (np.quantile(ratio, 0.9, axis=0) < 1.3))
+    assert np.corrcoef(f64(f[:, 0]), f64(context.user[:, 1]))[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("network", NETWORKS[1:2])

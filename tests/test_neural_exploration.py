@@ -97,11 +97,20 @@ def test_the_bootstrap_draws_weights_of_poisson_and_of_the_exponential_distribut
     assert stats.kstest(weights.ravel(), "expon").pvalue > 1e-4
 
 
-@pytest.mark.parametrize(("network", "priors"), [("fixed", True), ("common_tower", False), ("dot_product", True)])
-def test_each_network_takes_its_own_step_on_its_own_weights_and_clips_alone(network, priors):
+@pytest.mark.parametrize(
+    ("network", "priors", "noise"),
+    [("fixed", True, False), ("common_tower", False, False), ("dot_product", True, False), ("fixed", True, True)],
+)
+def test_each_network_takes_its_own_step_on_its_own_weights_and_clips_alone(network, priors, noise):
     spec, batch, clip = spec_of(network), seen(network), 0.05
     agent = ensemble.neural_ensemble_ts(
-        spec, num_networks=3, randomized_priors=priors, prior_scale=2.0, clip_norm=clip, **settings_of(network)
+        spec,
+        num_networks=3,
+        randomized_priors=priors,
+        prior_scale=2.0,
+        clip_norm=clip,
+        loss="heteroscedastic" if noise else "mse",
+        **settings_of(network),
     )
     module, chain = module_of(network), optax.chain(optax.clip_by_global_norm(clip), optax.adam(0.003))
     state, key = jax.jit(agent.init)(jax.random.key(0)), jax.random.key(1)
@@ -113,8 +122,11 @@ def test_each_network_takes_its_own_step_on_its_own_weights_and_clips_alone(netw
         def mean_loss(params):
             values = module.apply(params, batch.context)
             values = values + 2.0 * module.apply(prior, batch.context) if priors else values
-            error = values[jnp.arange(BATCH), batch.action] - batch.reward
-            return jnp.mean(batch.weight * weight * error**2)
+            each = (values[jnp.arange(BATCH), batch.action] - batch.reward) ** 2
+            if noise:
+                s = module.apply(params, batch.context, noise=True)[1][jnp.arange(BATCH), batch.action]
+                each = 0.5 * jnp.exp(-s) * each + 0.5 * s
+            return jnp.mean(batch.weight * weight * each)
 
         with jax.numpy_dtype_promotion("standard"):
             steps, _ = chain.update(jax.grad(mean_loss)(params), chain.init(params), params)
@@ -194,9 +206,10 @@ def test_neural_ucb_takes_the_arm_of_the_highest_bound_by_gradients_one_by_one(n
     np.testing.assert_array_equal(select(alphas), best)
 
 
+@pytest.mark.parametrize("loss", ["mse", "heteroscedastic"])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_an_update_adds_the_weighted_squares_of_gradients_of_the_arms_taken_before_training(network):
-    agent = neural_ucb.neural_ts(spec_of(network), learning_rate=1.0, **settings_of(network))
+def test_an_update_adds_the_weighted_squares_of_gradients_of_the_arms_taken_before_training(network, loss):
+    agent = neural_ucb.neural_ts(spec_of(network), learning_rate=1.0, loss=loss, **settings_of(network))
     state, batch = jax.jit(agent.init)(jax.random.key(0)), seen(network)
     expected = [np.zeros(leaf.shape) for leaf in leaves_of(state.learned.params)]
     for b in range(BATCH):

@@ -1,5 +1,6 @@
 """Thompson sampling by drawing a network for each user: a dropout mask, or a member of a bootstrapped ensemble."""
 
+from functools import partial
 from math import e, factorial
 from typing import Annotated, Literal, NamedTuple, cast
 
@@ -53,10 +54,12 @@ def neural_dropout_ts(
     module = make_network(spec, network, user_layers, arm_layers, common_layers, embedding_dim)
     how = Training(learning_rate, loss, clip_norm, buffer_size, minibatch_size, train_steps, train_every)
 
-    def predict(key: Key[Array, ""], params: PyTree, context: Context) -> Float[Array, "B K"]:
-        return cast(Array, module.apply(params, context, dropout_rate, rngs={"dropout": key}))
+    def predict(
+        key: Key[Array, ""], params: PyTree, context: Context, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
+        return cast(Array, module.apply(params, context, dropout_rate, noise, rngs={"dropout": key}))
 
-    learner = make_learner(spec, how, predict)
+    learner = make_learner(spec, how, partial(predict, noise=how.noise))
 
     def select(key: Key[Array, ""], state: Learned, context: Context) -> Decision:
         mask_key, tie_key = words.split(key)
@@ -64,7 +67,7 @@ def neural_dropout_ts(
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, values), ties))
 
     return Agent(
-        init=lambda key: learner.init(module.init(key, example(spec))),
+        init=lambda key: learner.init(module.init(key, example(spec), noise=how.noise)),
         select=select,
         update=lambda key, state, seen: learner.learn(key, state, batch_of(spec, seen), seen.weight, seen.round),
     )
@@ -99,19 +102,21 @@ def neural_ensemble_ts(
     module = make_network(spec, network, user_layers, arm_layers, common_layers, embedding_dim)
     how = Training(learning_rate, loss, clip_norm, buffer_size, minibatch_size, train_steps, train_every)
 
-    def predict(params: PyTree, context: Context) -> Float[Array, "B K"]:
-        return cast(Array, module.apply(params, context))
+    def predict(params: PyTree, context: Context, noise: bool = False) -> Float[Array, "*heads B K"]:
+        return cast(Array, module.apply(params, context, noise=noise))
 
     def prior_values(prior: PyTree, context: Context) -> Float[Array, "q B K"]:
         return prior_scale * jax.vmap(predict, (0, None))(prior, context)
 
-    learner = make_learner(spec, how, lambda key, params, context: predict(params, context), num_networks)
+    learner = make_learner(spec, how, lambda _, params, context: predict(params, context, how.noise), num_networks)
 
     def init(key: Key[Array, ""]) -> EnsembleState:
-        start = jax.vmap(lambda one: module.init(one, example(spec)))
+        def start(key: Key[Array, ""], noise: bool) -> PyTree:
+            return jax.vmap(lambda one: module.init(one, example(spec), noise=noise))(words.split(key, num_networks))
+
         trained_key, prior_key = words.split(key)
-        prior = start(words.split(prior_key, num_networks)) if randomized_priors else ()
-        return EnsembleState(learner.init(start(words.split(trained_key, num_networks))), prior)
+        prior = start(prior_key, noise=False) if randomized_priors else ()
+        return EnsembleState(learner.init(start(trained_key, how.noise)), prior)
 
     def select(key: Key[Array, ""], state: EnsembleState, context: Context) -> Decision:
         draw_key, tie_key = words.split(key)

@@ -127,13 +127,13 @@ def _agent(
 ) -> Agent:
     """Predict by one network trained `how`; act by `choose`."""
 
-    def predict(params: PyTree, context: Context) -> Float[Array, "B K"]:
-        return cast(Array, module.apply(params, context))
+    def predict(params: PyTree, context: Context, noise: bool = False) -> Float[Array, "*heads B K"]:
+        return cast(Array, module.apply(params, context, noise=noise))
 
-    learner = make_learner(spec, how, lambda _, params, context: predict(params, context))
+    learner = make_learner(spec, how, lambda _, params, context: predict(params, context, how.noise))
 
     def init(key: Key[Array, ""]) -> NeuralState:
-        learned = learner.init(module.init(key, example(spec)))
+        learned = learner.init(module.init(key, example(spec), noise=how.noise))
         return NeuralState(learned, jnp.zeros(spec.num_actions), jnp.zeros((), jnp.int32))
 
     def select(key: Key[Array, ""], state: NeuralState, context: Context) -> Decision:

@@ -112,10 +112,13 @@ def _agent(
         values = module.apply(params, context_of(spec, user[None], arm[None]))
         return taken(spec, cast(Array, values), arm[None])[0]
 
-    learner = make_learner(spec, how, lambda key, params, context: cast(Array, module.apply(params, context)))
+    def outputs(_: Key[Array, ""], params: PyTree, context: Context) -> Float[Array, "*heads B K"]:
+        return cast(Array, module.apply(params, context, noise=how.noise))
+
+    learner = make_learner(spec, how, outputs)
 
     def init(key: Key[Array, ""]) -> GradientState:
-        params = module.init(key, example(spec))
+        params = module.init(key, example(spec), noise=how.noise)
         return GradientState(learner.init(params), jax.tree.map(jnp.zeros_like, params))
 
     def select(key: Key[Array, ""], state: GradientState, context: Context) -> Decision:

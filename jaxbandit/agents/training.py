@@ -1,5 +1,7 @@
 """How neural agents learn: Adam on mean w loss(r, f(x, a)), on the batch or on minibatches of a replay buffer.
 
+The heteroscedastic loss is .5 exp(-s) (r - f)^2 + .5 s, s(x, a) a log variance that the network learns beside f; it is
+the negative log likelihood of r ~ N(f, exp(s)) less a constant. Agents act on f alone.
 It knows no policies. Rows of weight 0 are never stored, and a step whose weights are all 0 moves nothing.
 """
 
@@ -25,7 +27,10 @@ UserLayers = Annotated[tuple[int, ...], doc("widths of the user tower, and of th
 ArmLayers = Annotated[tuple[int, ...], doc("widths of the arm tower")]
 CommonLayers = Annotated[tuple[int, ...], doc("widths of the common tower")]
 EmbeddingDim = Annotated[int, Ge(1), doc("width of both embeddings of dot_product")]
-Loss = Annotated[Literal["mse", "huber"], doc("loss of predicted rewards")]
+Loss = Annotated[
+    Literal["mse", "huber", "heteroscedastic"],
+    doc("loss of predicted rewards; heteroscedastic learns the variance of rewards too, and weighs errors by it"),
+]
 ClipNorm = Annotated[Traced, Gt(0), doc("global norm to which gradients are clipped")]
 BufferSize = Annotated[int, Ge(0), doc("latest rewards to train on; 0 trains on the batch just seen")]
 MinibatchSize = Annotated[int, Ge(1), doc("rewards drawn from the buffer for each step")]
@@ -33,7 +38,7 @@ TrainSteps = Annotated[int, Ge(1), doc("optimizer steps of each training")]
 TrainEvery = Annotated[int, Ge(1), doc("rounds from one training to the next; without a buffer others are not learnt")]
 
 Arm: TypeAlias = Float[Array, "B Da"] | Int[Array, " B"]  # features, or the index of a fixed arm
-Predict = Callable[[Key[Array, ""], PyTree, Context], Float[Array, "B K"]]
+Predict = Callable[[Key[Array, ""], PyTree, Context], Float[Array, "*heads B K"]]  # [f, s] where there is noise
 
 
 class Training(NamedTuple):
@@ -46,6 +51,11 @@ class Training(NamedTuple):
     minibatch_size: int
     train_steps: int
     train_every: int
+
+    @property
+    def noise(self) -> bool:
+        """Whether the loss wants log variances too."""
+        return self.loss == "heteroscedastic"
 
 
 class Batch(NamedTuple):
@@ -81,7 +91,7 @@ def make_learner(spec: Spec, training: Training, predict: Predict, *networks: in
     row = jax.eval_shape(lambda: _row(spec, networks))
     replay.check(row, training.buffer_size, "buffer_size")
     optimizer = optax.chain(optax.clip_by_global_norm(training.clip_norm), optax.adam(training.learning_rate))
-    step, init_optimizer = make_step(optimizer, _loss(spec, training.loss, predict)), optimizer.init
+    step, init_optimizer = make_step(optimizer, make_loss(spec, training.loss, predict)), optimizer.init
     for _ in networks:
         step = jax.vmap(step, in_axes=(None, 0, Batch(None, None, 1, 1)))  # type: ignore[arg-type]
         init_optimizer = jax.vmap(init_optimizer)
@@ -154,15 +164,21 @@ def make_step(
     return step
 
 
-def _loss(spec: Spec, name: str, predict: Predict) -> Callable[..., Float[Array, ""]]:
-    """Mean w loss(r, f(x, a)) of a batch."""
-    error = {"mse": optax.squared_error, "huber": optax.huber_loss}[name]
+def make_loss(spec: Spec, name: str, predict: Predict) -> Callable[..., Float[Array, ""]]:
+    """Make mean w loss(r, f(x, a)) of a batch, (key, params, batch) -> loss."""
+    error = {"mse": optax.squared_error, "huber": optax.huber_loss, "heteroscedastic": _heteroscedastic}[name]
 
     def mean_loss(key: Key[Array, ""], params: PyTree, batch: Batch) -> Float[Array, ""]:
         values = predict(key, params, context_of(spec, batch.user, batch.arm))
         return jnp.mean(batch.weight * error(taken(spec, values, batch.arm), batch.reward))
 
     return mean_loss
+
+
+def _heteroscedastic(predicted: Float[Array, "2 B"], reward: Float[Array, " B"]) -> Float[Array, " B"]:
+    """.5 exp(-s) (r - f)^2 + .5 s of [f, s]. Source: Kendall & Gal 2017, equation 8."""
+    f, s = predicted
+    return 0.5 * (jnp.exp(-s) * optax.squared_error(f, reward) + s)
 
 
 def _row(spec: Spec, networks: tuple[int, ...]) -> Batch:
