@@ -41,7 +41,7 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {  # beside the defaults
     ("lints", "mf-per-arm"): [{"features": "hadamard"}],
 }
 BOUNDS = {"uniform", "oracle"}  # learn nothing
-BATCH, SEEDS, ROUNDS, SECONDS = 128, 4, 2_000, 5.0
+BATCH, SEEDS, ROUNDS, SECONDS = 128, 4, 1_000, 4.0
 MOST_ROUNDS = 20 * ROUNDS  # of the agents that cost next to nothing
 
 
