@@ -37,8 +37,8 @@ WORLDS = {
 }
 LINK = "linucb"
 VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {  # beside the defaults
-    ("linucb", "mf-per-arm"): [{"features": "hadamard"}],
-    ("lints", "mf-per-arm"): [{"features": "hadamard"}],
+    ("linucb", "mf-per-arm"): [{"features": "hadamard", "add_bias": True}],
+    ("lints", "mf-per-arm"): [{"features": "hadamard", "add_bias": True}],
 }
 BOUNDS = {"uniform", "oracle"}  # learn nothing
 BATCH, SEEDS, ROUNDS, SECONDS = 128, 4, 1_000, 4.0
@@ -73,7 +73,11 @@ def worlds(agent: str, made: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, 
             with suppress(InputError):
                 world = build(config, made=environment)
                 taken = True
-                yield ", ".join([agent, *map(str, settings.values())]), config, world
+                yield (
+                    ", ".join([agent, *(value if name == "features" else name for name, value in settings.items())]),
+                    config,
+                    world,
+                )
         if taken and agent != LINK:
             return
 
@@ -112,16 +116,23 @@ def plot(lines: list[dict[str, Any]], target: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True, sharex=True)
     height = figure.get_figheight()
-    figure.subplots_adjust(left=0.235, right=0.985, bottom=0.72 / height, top=1 - 1.15 / height, wspace=0.06)
-    first, spent = lines[0]["equal_interactions"]["interactions"], lines[0]["equal_seconds"]
+    figure.subplots_adjust(left=0.25, right=0.985, bottom=0.72 / height, top=1 - 1.15 / height, wspace=0.06)
+    first, spent = lines[0]["equal_interactions"]["interactions"], [x["equal_seconds"]["seconds"] for x in lines]
     panel(left, rows, "equal_interactions", BLUE, f"after {short(first)} interactions of each seed")
-    panel(right, rows, "equal_seconds", ORANGE, f"after {spent['seconds']:.0f} seconds of computing")
+    panel(right, rows, "equal_seconds", ORANGE, f"after about {np.median(spent):.0f} seconds of computing")
     left.set_yticks(range(len(rows)), [row if isinstance(row, str) else row["label"] for row in rows])
     for label, row in zip(left.get_yticklabels(), rows, strict=True):
         label.set(color=INK, fontsize=9.5, weight="bold" if isinstance(row, str) else "normal")
     left.invert_yaxis()
     where = f"{lines[0]['device']}, {lines[0]['cpus']} cores, jax {lines[0]['jax']}"
-    figure.text(0.02, 1 - 0.42 / height, "All agents at their defaults", fontsize=15, weight="bold", color=INK)
+    figure.text(
+        0.02,
+        1 - 0.42 / height,
+        "All agents, at their defaults where nothing is said",
+        fontsize=15,
+        weight="bold",
+        color=INK,
+    )
     text = f"regret of the last tenth, uniform = 100; {SEEDS} seeds, batch {BATCH}, bars are 2 s.e.; {where}"
     figure.text(0.02, 1 - 0.7 / height, text, fontsize=10.5, color=GREY)
     figure.savefig(target, dpi=150, facecolor="white")
