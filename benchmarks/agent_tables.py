@@ -12,9 +12,10 @@ def all_agents() -> str:
     equal, timed = first["equal_interactions"], max(line["equal_seconds"]["seconds"] for line in lines)
     text = [
         f"Regret of the last tenth, uniform = 100, mean ± standard error of {first['seeds']} seeds, side by side; "
-        f"batch {first['batch_size']}, `als` on `synth-100k`, every agent at its defaults where nothing is said, on {machine(first)}. After "
-        f"{equal['interactions']:,} interactions of each seed, and after up to {timed:.0f} seconds (of all seeds "
-        "together, without compilation; agents that cost next to nothing stop at twenty times as many interactions).",
+        f"batch {first['batch_size']}, `als` on `synth-100k`, every agent at its defaults where nothing is said, on "
+        f"{machine(first)}. After {equal['interactions']:,} interactions of each seed, and after up to {timed:.0f} "
+        "seconds (of all seeds together, without compilation; agents that cost next to nothing stop at twenty times as "
+        "many interactions).",
         "",
         "| world | agent | equal interactions | seconds | equal seconds | interactions |",
         "|---|---|---:|---:|---:|---:|",
