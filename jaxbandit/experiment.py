@@ -19,9 +19,9 @@ from jaxbandit.delay import delayed
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
 from jaxbandit.execution import Work
-from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.interruption import Interrupted, stop_requests
 from jaxbandit.metrics import Curves
+from jaxbandit.plan import traced
 from jaxbandit.types import Agent, Environment
 
 __all__ = ["Config", "Interrupted", "World", "build", "checked", "read_config", "run"]
@@ -44,9 +44,9 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     """
     config = configs[0]
     environment, params = made or make_environment(config)
-    traced = {name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced}
-    static = {name: value for name, value in config.agent_settings.items() if name not in traced}
-    grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
+    names = traced(config.agent)
+    static = {name: value for name, value in config.agent_settings.items() if name not in names}
+    grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(names)}
     factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static)
     first = {name: float(values[0]) for name, values in grid.items()}
     check_slates(config, environment, factory(**first))

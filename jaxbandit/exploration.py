@@ -19,6 +19,13 @@ def allowed(context: Context, scores: Float[Array, "B K"]) -> Float[Array, "B K"
     return scores if context.mask is None else jnp.where(context.mask, scores, -jnp.inf)
 
 
+def upper_bounds(
+    context: Context, mean: Float[Array, "B K"], variance: Float[Array, "B K"], alpha: Float[Array, ""] | float
+) -> Float[Array, "B K"]:
+    """Score the arms by mean + alpha standard deviations; those that the mask forbids by -inf."""
+    return allowed(context, mean + alpha * jnp.sqrt(variance))
+
+
 def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "random") -> Int[Array, " B"]:
     """Take an arm of the highest score; equal scores are broken uniformly at random, or by the lowest index ("first").
 

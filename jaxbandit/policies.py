@@ -15,8 +15,8 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, checked, read_entries, read_object
 from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.metrics import RoundMetrics
+from jaxbandit.plan import traced
 from jaxbandit.types import Context, Spec
 
 Policy = Callable[[Context], Float[Array, "B K"]]  # -> probability of every arm
@@ -38,8 +38,8 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     Raises:
         InputError: an agent that sees mean rewards, or does not go with the spec.
     """
-    traced = _traced(config)
-    settings = {name: jnp.float32(v) if name in traced else v for name, v in config.agent_settings.items()}
+    names = traced(config.agent)
+    settings = {name: jnp.float32(v) if name in names else v for name, v in config.agent_settings.items()}
     agent = AGENTS[config.agent](spec, **settings)
     if agent.privileged:
         raise InputError(f"agent is {config.agent!r}, which sees mean rewards, but a log has none; allowed: all others")
@@ -68,7 +68,7 @@ def last_state(run: str, config: Config, seed: int) -> Learned:
         if config.agent_settings[name] != value:
             raise InputError(
                 f"policy_from is {run!r}, whose {name} is {value}, not {config.agent_settings[name]}; "
-                f"allowed: that of the run; {', '.join(_traced(config)) or 'no other setting'} may differ"
+                f"allowed: that of the run; {', '.join(traced(config.agent)) or 'no other setting'} may differ"
             )
     if not 0 <= seed < trained.seeds:
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
@@ -116,15 +116,10 @@ def world_difference(one: Config, other: Config) -> str:
     return next((f"{name} {a} and {b}" for name, a, b in pairs if a != b), "")
 
 
-def _traced(config: Config) -> list[str]:
-    """Settings of the agent that no shape depends on."""
-    return [name for name, setting in hyperparameters(AGENTS[config.agent]).items() if setting.is_traced]
-
-
 def _static(config: Config) -> dict[str, Any]:
-    """All others, with their values."""
-    traced = _traced(config)
-    return {name: value for name, value in config.agent_settings.items() if name not in traced}
+    """Settings of the agent on which shapes depend, with their values."""
+    names = traced(config.agent)
+    return {name: value for name, value in config.agent_settings.items() if name not in names}
 
 
 def _devices(directory: epath.Path) -> int:

@@ -37,7 +37,7 @@ def cascade_linucb(
     """
 
     def rank(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
-        return top(key, exploration.allowed(context, mean + alpha * jnp.sqrt(variance)), spec.slate_size)
+        return top(key, exploration.upper_bounds(context, mean, variance, alpha), spec.slate_size)
 
     return _agent(spec, make_model(spec, features, add_bias, gamma), tikhonov_weight, rank)
 

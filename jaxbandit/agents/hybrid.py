@@ -31,7 +31,7 @@ def hybrid_linucb(
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
         user = features.with_bias(context.user, add_bias)
         mean, variance = predict(user, posterior.solve(state, tikhonov_weight), tikhonov_weight)
-        scores = exploration.allowed(context, mean + alpha * jnp.sqrt(variance))
+        scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
     return Agent(lambda key: model.init(), select, lambda key, state, seen: model.update(state, seen))

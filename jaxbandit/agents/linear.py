@@ -41,7 +41,7 @@ def linucb(
 
     def scores(context: Context, model: Model, solution: Solution) -> Float[Array, "B K"]:
         mean, variance = model.predict(context, solution)
-        return exploration.allowed(context, mean + alpha * jnp.sqrt(variance))
+        return exploration.upper_bounds(context, mean, variance, alpha)
 
     def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
         return exploration.greedy(key, scores(context, model, solution), ties)

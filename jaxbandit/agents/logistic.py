@@ -56,7 +56,7 @@ def logistic_ucb(
 
     def choose(key: Key[Array, ""], context: Context, solution: Solution) -> Int[Array, " B"]:
         mean, variance = model.predict(context, solution)
-        return exploration.greedy(key, exploration.allowed(context, mean + alpha * jnp.sqrt(variance)), ties)
+        return exploration.greedy(key, exploration.upper_bounds(context, mean, variance, alpha), ties)
 
     bounds = bounded.reward_bounds(spec, reward_low, reward_high)
     return _agent(spec, model, _observe(spec, features, add_bias, bounds), tikhonov_weight, newton_steps, choose)

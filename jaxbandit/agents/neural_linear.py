@@ -155,7 +155,7 @@ def neural_linucb(
         explore_key, tie_key = words.split(key)
         z, values = encoder.offered(state.params, context)
         mean, variance = _predict(z, posterior.solve(state.posterior, tikhonov_weight))
-        bound = exploration.greedy(tie_key, exploration.allowed(context, mean + alpha * jnp.sqrt(variance)), ties)
+        bound = exploration.greedy(tie_key, exploration.upper_bounds(context, mean, variance, alpha), ties)
         probability = settings.at_count(epsilon, state.updates)
         first = exploration.epsilon_greedy(explore_key, context, values, probability, ties)
         return Decision(jnp.where(state.frozen, bound, first))

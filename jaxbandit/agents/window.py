@@ -60,7 +60,7 @@ def sliding_window_linucb(
 
     def select(key: Key[Array, ""], state: Window, context: Context) -> Decision:
         mean, variance = model.predict(context, posterior.solve(state.total, tikhonov_weight))
-        scores = exploration.allowed(context, mean + alpha * jnp.sqrt(variance))
+        scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
     def update(key: Key[Array, ""], state: Window, seen: Interaction) -> Window:
@@ -93,7 +93,7 @@ def discounted_linucb(
         solution = posterior.solve(state.once, tikhonov_weight)
         mean, _ = model.predict(context, solution)
         variance = sandwich(_rows(spec, features, add_bias, context), solution, state.twice, tikhonov_weight)
-        scores = exploration.allowed(context, mean + alpha * jnp.sqrt(variance))
+        scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
     def update(key: Key[Array, ""], state: Discounted, seen: Interaction) -> Discounted:

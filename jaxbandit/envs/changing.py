@@ -11,14 +11,14 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit import words
+from jaxbandit.envs.linear import Sigma
 from jaxbandit.envs.masks import MinActions, offer_some
-from jaxbandit.envs.outcome import expected, outcome
+from jaxbandit.envs.outcome import gaussian_outcome
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
 ContextDim = Annotated[int, Ge(2), doc("features of a user, d")]
 NumActions = Annotated[int, Ge(2), doc("arms, K")]
-Sigma = Annotated[Traced, Ge(0), doc("standard deviation of the reward noise")]
 
 
 class DriftParams(NamedTuple):
@@ -59,7 +59,7 @@ def drifting_linear(
         key: Key[Array, ""], params: DriftParams, theta: Array, context: Context, means: Array, action: Array
     ) -> tuple[Array, Outcome]:
         pay_key, turn_key = words.split(key)
-        return _turned(turn_key, theta, params.angle), _pay(pay_key, params.sigma, context, means, action)
+        return _turned(turn_key, theta, params.angle), gaussian_outcome(pay_key, context, means, action, params.sigma)
 
     def observe(key: Key[Array, ""], params: DriftParams, theta: Array, batch_size: int) -> tuple[Context, Array]:
         return _observe(key, theta, batch_size)
@@ -88,7 +88,7 @@ def piecewise(
         pay_key, theta_key = words.split(key)
         round = state.round + 1
         theta = jnp.where(round % period == 0, _unit(theta_key, num_actions, context_dim), state.theta)
-        return Piece(theta, round), _pay(pay_key, params.sigma, context, means, action)
+        return Piece(theta, round), gaussian_outcome(pay_key, context, means, action, params.sigma)
 
     def observe(key: Key[Array, ""], params: PieceParams, state: Piece, batch_size: int) -> tuple[Context, Array]:
         return _observe(key, state.theta, batch_size)
@@ -121,10 +121,3 @@ def _observe(key: Key[Array, ""], theta: Float[Array, "K d"], batch_size: int) -
     user = jax.random.normal(key, (batch_size, theta.shape[1]))
     means = jnp.einsum("bd,kd->bk", user, theta, precision=jax.lax.Precision.HIGHEST)
     return Context(user=user, user_id=jnp.arange(batch_size)), means
-
-
-def _pay(
-    key: Key[Array, ""], sigma: Float[Array, ""], context: Context, means: Float[Array, "B K"], action: Int[Array, " B"]
-) -> Outcome:
-    mean = expected(means, action)
-    return outcome(context, means, action, mean + sigma * jax.random.normal(key, mean.shape))

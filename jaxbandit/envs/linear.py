@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from jaxbandit import words
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
-from jaxbandit.envs.outcome import expected, outcome
+from jaxbandit.envs.outcome import gaussian_outcome
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
@@ -90,5 +90,4 @@ def _integers(key: Key[Array, ""], start: int, stop: int, *shape: int) -> Float[
 def _pay(
     key: Key[Array, ""], params: Any, state: Any, context: Context, means: Float[Array, "B K"], action: Array
 ) -> tuple[Any, Outcome]:
-    mean = expected(means, action)
-    return state, outcome(context, means, action, mean + params.sigma * jax.random.normal(key, mean.shape))
+    return state, gaussian_outcome(key, context, means, action, params.sigma)

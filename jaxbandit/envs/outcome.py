@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit.types import Context, Outcome
 
@@ -22,6 +22,18 @@ def outcome(
         return Outcome(reward, taken, jnp.max(means, axis=1), jnp.mean(means, axis=1))
     best = jnp.max(jnp.where(context.mask, means, -jnp.inf), axis=1)
     return Outcome(reward, taken, best, jnp.mean(means, axis=1, where=context.mask))
+
+
+def gaussian_outcome(
+    key: Key[Array, ""],
+    context: Context,
+    means: Float[Array, "B K"],
+    action: Int[Array, " B"],
+    sd: Float[Array, ""] | Float[Array, " B"],
+) -> Outcome:
+    """Put an outcome together whose rewards are N(mean, sd)."""
+    noise = sd * jax.random.normal(key, action.shape)
+    return outcome(context, means, action, expected(means, action) + noise)
 
 
 def slate_outcome(

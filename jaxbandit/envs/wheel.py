@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Key
 
 from jaxbandit import words
-from jaxbandit.envs.outcome import expected, outcome
+from jaxbandit.envs.outcome import expected, gaussian_outcome
 from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
@@ -49,9 +49,8 @@ def wheel(
     def respond(
         key: Key[Array, ""], params: WheelParams, state: Any, context: Context, means: Array, action: Array
     ) -> tuple[Any, Outcome]:
-        mean = expected(means, action)
-        std = jnp.where(mean == RIM, params.rim_std, params.std)
-        return state, outcome(context, means, action, mean + std * jax.random.normal(key, mean.shape))
+        std = jnp.where(expected(means, action) == RIM, params.rim_std, params.std)
+        return state, gaussian_outcome(key, context, means, action, std)
 
     spec = Spec(num_actions=5, user_dim=2, arm_dim=0)
     params = WheelParams(jnp.float32(delta), jnp.float32(std), jnp.float32(rim_std))
