@@ -131,9 +131,12 @@ def read_config(path: str) -> Config:
     """Read a config: the config.json of a run, or names of flags with their values as in a sweep's best.json.
 
     Raises:
-        InputError: the file is missing, is no JSON object, or has an unknown or a wrong entry.
+        InputError: the file is missing, is no JSON object, is that of a sweep, or has an unknown or a wrong entry.
     """
-    return checked(read_entries(read_object(path)))
+    content = read_object(path)
+    if "base" in content:
+        raise InputError(f"config {path!r} holds a sweep; allowed: the --out of a run, or the best.json of a sweep")
+    return checked(read_entries(content))
 
 
 def read_object(path: str) -> dict[str, Any]:

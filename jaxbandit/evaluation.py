@@ -69,7 +69,7 @@ def evaluate(
     if place.is_dir():
         raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
     reader = interactions.open_log(directory)
-    logged = checked(read_config(str(directory / "config.json")))
+    logged = read_config(str(directory / "config.json"))
     policy = checked(replace(policy, **world_of(logged)) if of_log else policy)
     if difference := world_difference(policy, logged):
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")

@@ -143,7 +143,7 @@ def policy_base(args: Sequence[str]) -> Config:
         raise InputError("policy_from and config are both given; allowed: one of them")
     if run is not None and config_file(run) is None:
         raise InputError(f"policy_from is {run!r}, which holds no run; allowed: the --out of a run")
-    return Config() if run is None and path is None else checked(read_config(path or str(config_file(run or ""))))
+    return Config() if run is None and path is None else read_config(path or str(config_file(run or "")))
 
 
 def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]:

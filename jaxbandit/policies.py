@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxbandit import execution, experiment, interactions, output, recording, sweep
 from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.config import Config, checked, read_entries, read_object
+from jaxbandit.config import Config, read_config, read_object
 from jaxbandit.errors import InputError
 from jaxbandit.metrics import RoundMetrics
 from jaxbandit.plan import traced
@@ -60,7 +60,7 @@ def last_state(run: str, config: Config, seed: int) -> Learned:
         InputError: there is none, no such seed, a run of another agent, world or static setting.
     """
     directory = epath.Path(run)
-    trained = run_config(run)
+    trained = read_config(str(directory / "config.json"))
     if (difference := world_difference(trained, config)) or trained.agent != config.agent:
         difference = difference or f"agent {trained.agent} and {config.agent}"
         raise InputError(f"policy_from is {run!r}, of another agent or world ({difference}); allowed: one of the same")
@@ -89,19 +89,6 @@ def last_state(run: str, config: Config, seed: int) -> Learned:
     state = state.agent if samples else state
     hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
     return Learned(state.agent if trained.delay else state, trained.seed, bool(jax.tree.leaves(hidden)))
-
-
-def run_config(run: str) -> Config:
-    """Read the config of a run that a policy is taken from.
-
-    Raises:
-        InputError: there is none, or that of a sweep.
-    """
-    path = str(epath.Path(run) / "config.json")
-    content = read_object(path)
-    if "base" in content:
-        raise InputError(f"policy_from is {run!r}, which holds a sweep; allowed: the --out of a run")
-    return checked(read_entries(content))
 
 
 def world_of(config: Config) -> dict[str, Any]:

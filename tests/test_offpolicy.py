@@ -336,6 +336,7 @@ def test_bad_input_is_refused_in_one_line(logs, tmp_path, monkeypatch):
     (sweep / "config.json").write_text(json.dumps({"base": {}}))
     with pytest.raises(InputError, match="holds a sweep; allowed: the --out of a run"):
         policies.last_state(str(sweep), checked(PER_ARM), 0)
+    assert_refused(call("evaluate", logs["ucb"], "--policy-from", sweep), "holds a sweep")
     shown = call("evaluate", logs["ucb"], "--agent", "uniform", "--out", tmp_path)
     assert_refused(shown, "a directory; allowed: a file")
     assert "building" not in shown.err
