@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -415,13 +416,17 @@ def start_both(*args: object) -> list[subprocess.Popen[str]]:
     return [start("sweep", *args, "--distributed", **variables, JAX_PROCESS_ID=index) for index in range(2)]
 
 
+# Two threads tell it, piece by piece, and one may begin within the line of the other.
+NETWORK = re.compile(r"\[Gloo\] |\d+ is connected to \d+ peer ranks\. ")
+
+
 def ends(processes: list[subprocess.Popen[str]], seconds: float = 150) -> list[Result]:
     """Wait for both, and leave out what their network tells; kill those that do not end."""
     end, results = time.monotonic() + seconds, []
     try:
         for process in processes:
             told = process.communicate(timeout=end - time.monotonic())
-            out, err = ("".join(x for x in text.splitlines(True) if not x.startswith("[Gloo]")) for text in told)
+            out, err = ("".join(x for x in text.splitlines(True) if not NETWORK.match(x)) for text in told)
             results.append(Result(process.returncode, out, err))
     finally:
         for process in processes:
