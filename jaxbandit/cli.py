@@ -18,7 +18,10 @@ BAD_INPUT, INTERRUPTED = 2, 130
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: exit status 0, 2 for bad input, 130 when interrupted."""
     with interruptible():
-        sys.exit(_status(argv))
+        status = _status(argv)
+        if processes := sys.modules.get("jaxbandit.processes"):  # else nothing was joined
+            processes.leave(status)
+        sys.exit(status)
 
 
 def _status(argv: Sequence[str] | None) -> int:
