@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from jaxbandit.commands import EvaluateCommand, RunCommand, SweepCommand, chosen_config, chosen_plan
 from jaxbandit.errors import InputError, unknown
-from jaxbandit.interruption import Interrupted, interruptible, stop_requests
+from jaxbandit.interruption import Interrupted, interruptible
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -64,73 +65,6 @@ def cli() -> None:
     """Contextual-bandit simulation in one compiled JAX program: ratings in, learning curves out."""
 
 
-class RunCommand(click.Command):
-    """A command whose flags depend on the agent and the environment that its arguments name."""
-
-    def base_of(self, args: list[str]) -> Any:
-        """Read the config that the flags are put over."""
-        from jaxbandit import flags
-
-        return flags.base_config(args)
-
-    def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
-        """Make the flags."""
-        from jaxbandit import flags
-
-        return [*flags.run_options(args, base), *flags.log_options()]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Make the flags that the arguments call for, then parse."""
-        with stop_requests() as stop:  # an extension that is being loaded may lose what a handler raises, or crash
-            from jaxbandit import flags, search  # noqa: F401
-        if stop.is_set():
-            raise Interrupted("interrupted")
-        ctx.obj = self.base_of(args)
-        self.params = self.flags_of(args, ctx.obj)
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise flags.no_such_flag(error.option_name, self.params) from None
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the flags under headings."""
-        from jaxbandit import flags
-
-        flags.write_help(self.get_params(ctx), ctx, formatter)
-
-
-class SweepCommand(RunCommand):
-    """The same, with the flags that say what is swept."""
-
-    def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
-        """Make the flags."""
-        from jaxbandit import flags
-
-        return flags.sweep_options(args, base)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Let --grid and --sample take several values, then parse."""
-        from jaxbandit import flags
-
-        return super().parse_args(ctx, flags.spread(args))
-
-
-class EvaluateCommand(RunCommand):
-    """A command whose flags depend on the agent alone."""
-
-    def base_of(self, args: list[str]) -> Any:
-        """Read the config that the flags are put over."""
-        from jaxbandit import flags
-
-        return flags.policy_base(args)
-
-    def flags_of(self, args: list[str], base: Any) -> list[click.Parameter]:
-        """Make the flags."""
-        from jaxbandit import flags
-
-        return flags.evaluate_options(args, base)
-
-
 @cli.command(cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
 @click.pass_context
 def run(
@@ -142,16 +76,16 @@ def run(
     distributed: bool,
     log_interactions: bool,
     propensity_samples: int | None,
-    **given: Any,
+    **_: Any,
 ) -> None:
     """Simulate an agent against thousands of users: learning curves, a table, a picture.
 
     Below are the settings of the chosen --env and --agent; others have others.
     """
-    from jaxbandit import config, experiment, processes, reporting
+    from jaxbandit import experiment, processes, reporting
 
     _prepare(out, resume, distributed)
-    chosen = config.changed(ctx.obj, _given(given))
+    chosen = chosen_config(ctx)
     out = out or _new_directory(f"{chosen.agent}-{chosen.env}")
     log: dict[str, Any] = {"log_interactions": log_interactions, "propensity_samples": propensity_samples}
     summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every, profile=profile, **log)
@@ -169,30 +103,16 @@ def sweep(
     profile: bool,
     distributed: bool,
     max_lanes: int | None,
-    halving: int | None,
-    grid: tuple[str, ...],
-    sample: tuple[str, ...],
-    agent: str | None,
-    **given: Any,
+    **_: Any,
 ) -> None:
     """Simulate many configurations on the same users: a ranked table, a picture, the best one's flags.
 
     --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
     """
-    from dataclasses import replace
-
-    from jaxbandit import config, flags, plan, processes, search
+    from jaxbandit import processes, search
 
     _prepare(out, resume, distributed)
-    asked = _given(given)
-    extras = {name: asked.pop(name) for name in ("num_configs", "sampler", "metric") if name in asked}
-    if out is not None and resume and not (grid or sample or agent or halving or extras):
-        kept = flags.kept_plan(out)
-        chosen = replace(kept, base=config.checked(config.changed(kept.base, asked)))
-    else:
-        axes: dict[str, Any] = {flag: flags.axes(flag, values) for flag, values in (("grid", grid), ("sample", sample))}
-        agents = (agent or ctx.obj.agent).split(",")
-        chosen = plan.make_plan(ctx.obj, asked, agents, **axes, **extras, eta=halving)
+    chosen = chosen_plan(ctx)
     out = out or _new_directory(f"sweep-{chosen.base.agent}-{chosen.base.env}")
     limits: dict[str, Any] = {"checkpoint_every": checkpoint_every, "max_lanes": max_lanes, "profile": profile}
     summary = search.run(chosen, out, resume=resume, **limits)
@@ -215,7 +135,7 @@ def evaluate(
 
     By inverse propensities (IPS, SNIPS), a reward model (DM) and both (DR), with 95 % bootstrap intervals.
     """
-    from jaxbandit import config, evaluation, interactions
+    from jaxbandit import evaluation, interactions
 
     of_log = policy_from is None and given.get("config") is None
     if of_log and given.get("agent") is None:
@@ -223,7 +143,7 @@ def evaluate(
     _keep_programs()
     content = evaluation.evaluate(
         log,
-        config.changed(ctx.obj, _given(given)),
+        chosen_config(ctx),
         of_log=of_log,
         policy_from=policy_from,
         policy_seed=policy_seed or 0,
@@ -241,10 +161,6 @@ def compare(directories: tuple[str, ...], out: str) -> None:
     from jaxbandit import comparison
 
     comparison.compare(directories, out)
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None and name != "config"}
 
 
 def _prepare(out: str | None, resume: bool, distributed: bool) -> None:

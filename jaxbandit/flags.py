@@ -74,7 +74,7 @@ def base_config(args: Sequence[str]) -> Config:
     path, out = value_of(args, "--config"), value_of(args, "--out")
     if path is not None:
         return read_config(path)
-    path = config_file(out) if out is not None and "--resume" in args else None
+    path = config_file(out) if out is not None and {"--resume", "--resume=true"} & set(args) else None
     if path is None:
         return Config()
     content = read_object(path)
@@ -191,6 +191,24 @@ def spread(args: Sequence[str]) -> list[str]:
         elif flag is not None and found[-1] != flag and "=" in arg:
             found.append(flag)
         found.append(arg)
+    return found
+
+
+def bare(args: Sequence[str], params: Sequence[click.Parameter]) -> list[str]:
+    """Take values off the flags that have none, as tuning services write them: --resume=true is --resume.
+
+    Raises:
+        InputError: the value is neither true nor false.
+    """
+    names = {name for param in params if isinstance(param, click.Option) and param.is_flag for name in param.opts}
+    found = []
+    for arg in args:
+        name, given, value = arg.partition("=")
+        truth = Hyperparameter(name.lstrip("-").replace("-", "_"), "bool", False, (), (), "")
+        if not (given and name in names):
+            found.append(arg)
+        elif parse(truth, value):
+            found.append(name)
     return found
 
 

@@ -149,6 +149,11 @@ def test_automatic_settings_can_be_named(chosen) -> None:
     assert chosen("--standardize=false").env_settings["standardize"] is False
 
 
+def test_flags_without_a_value_take_true_and_false_as_tuning_services_write_them(chosen) -> None:
+    assert chosen("--profile=true", "--distributed=false", "--alpha=3.0", "--batch-size", "32.0").batch_size == 32
+    assert_refused(call("run", "--profile=maybe"), "profile is 'maybe'", "true | false")
+
+
 def test_a_config_is_the_base_and_flags_win(chosen, finished) -> None:
     config = chosen("--config", finished / "config.json", "--seed", "5")
     assert (config.env, config.agent_settings["alpha"], config.seed, config.batch_size) == ("wheel", 2.0, 5, 8)
