@@ -10,14 +10,15 @@ from typing import Any
 import click
 
 from jaxbandit.commands import EvaluateCommand, RunCommand, SweepCommand, chosen_config, chosen_plan
-from jaxbandit.errors import InputError, unknown
+from jaxbandit.errors import Failure, InputError, unknown
 from jaxbandit.interruption import Interrupted, interruptible
+from jaxbandit.vertex.commands import launch
 
-BAD_INPUT, INTERRUPTED = 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line: exit status 0, 2 for bad input, 130 when interrupted."""
+    """Run the command line: exit status 0, 1 where a job failed elsewhere, 2 for bad input, 130 when interrupted."""
     with interruptible():
         status = _status(argv)
         if processes := sys.modules.get("jaxbandit.processes"):  # else nothing was joined
@@ -30,6 +31,8 @@ def _status(argv: Sequence[str] | None) -> int:
         status = cli.main(args=argv, prog_name="jaxbandit", standalone_mode=False)
     except InputError as error:
         return _refuse(str(error))
+    except Failure as error:
+        return _refuse(str(error), FAILED)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return BAD_INPUT
@@ -41,11 +44,11 @@ def _status(argv: Sequence[str] | None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, status: int = BAD_INPUT) -> int:
     from jaxbandit.reporting import print_error
 
     print_error(message)
-    return BAD_INPUT
+    return status
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -63,6 +66,9 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option("--version", is_flag=True, is_eager=True, callback=_show_version, expose_value=False, help="Show it.")
 def cli() -> None:
     """Contextual-bandit simulation in one compiled JAX program: ratings in, learning curves out."""
+
+
+cli.add_command(launch)
 
 
 @cli.command(cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")

@@ -128,12 +128,14 @@ def plain(value: Any) -> Any:
 
 
 def read_config(path: str) -> Config:
-    """Read a config: the config.json of a run, or names of flags with their values as in a sweep's best.json.
+    """Read a config: a run's config.json, a sweep's best.json (flags and their values), or a study's result.json.
 
     Raises:
         InputError: the file is missing, is no JSON object, is that of a sweep, or has an unknown or a wrong entry.
     """
     content = read_object(path)
+    if isinstance(content.get("config"), dict):  # of a result.json, beside what the study says
+        content = content["config"]
     if "base" in content:
         raise InputError(f"config {path!r} holds a sweep; allowed: the --out of a run, or the best.json of a sweep")
     return checked(read_entries(content))

@@ -1,4 +1,4 @@
-"""The one error that a person can mend: bad input. It decides nothing about how errors are shown."""
+"""Errors that are shown as one line: bad input, which a person can mend, and failures of work that runs elsewhere."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Bad input. Its message is one line: the field, the value, what is allowed. The command line exits with 2."""
+
+
+class Failure(Exception):
+    """What went wrong elsewhere, such as a job that failed in the cloud. The command line exits with 1."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

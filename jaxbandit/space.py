@@ -111,16 +111,24 @@ def _range(setting: Hyperparameter, text: str) -> list[Any] | tuple[str, float |
 
 def _draw(ranges: Mapping[str, Any], count: int, sampler: str, seed: int) -> list[dict[str, Any]]:
     """Draw points of the unit cube and stretch each axis to its range."""
+    stretch = [partial(_stretch, place) for place in ranges.values()]
+    drawn = points(len(ranges), count, sampler, seed)
+    return [dict(zip(ranges, (f(u) for f, u in zip(stretch, p, strict=True)), strict=True)) for p in drawn]
+
+
+def points(dim: int, count: int, sampler: str, seed: int) -> list[list[float]]:
+    """Draw points of the unit cube.
+
+    Raises:
+        InputError: an unknown sampler.
+    """
     if sampler not in SAMPLERS:
         raise InputError(f"sampler is {sampler!r}; allowed: {' | '.join(SAMPLERS)}")
-    if sampler == "sobol" and ranges:
+    if sampler == "sobol" and dim:
         from scipy.stats import qmc
 
-        points = qmc.Sobol(len(ranges), rng=seed).random_base2(math.ceil(math.log2(count)))[:count]
-    else:
-        points = np.random.default_rng(seed).random((count, len(ranges)))
-    stretch = [partial(_stretch, place) for place in ranges.values()]
-    return [dict(zip(ranges, (f(u) for f, u in zip(stretch, p, strict=True)), strict=True)) for p in points.tolist()]
+        return qmc.Sobol(dim, rng=seed).random_base2(math.ceil(math.log2(count)))[:count].tolist()
+    return np.random.default_rng(seed).random((count, dim)).tolist()
 
 
 def _stretch(place: list[Any] | tuple[str, float | int, float | int], u: float) -> Any:

@@ -3,17 +3,18 @@
 matplotlib, tensorboardX and scipy are slow to import, so only the functions that need them do so, when called.
 """
 
-from jaxbandit.reporting.console import print_error, print_list, print_table
+from jaxbandit.reporting.console import print_error, print_list, print_rows, print_table
 from jaxbandit.reporting.files import read_metrics_csv, write_bytes, write_json, write_metrics_csv, writing
 from jaxbandit.reporting.leaderboard import print_leaderboard
-from jaxbandit.reporting.live import Progress, phase, progress
+from jaxbandit.reporting.live import Progress, phase, progress, say
 from jaxbandit.reporting.named_series import Series, series, series_of
-from jaxbandit.reporting.numbers import format_estimate, format_setting, name_settings
+from jaxbandit.reporting.numbers import format_estimate, format_setting, name_settings, setting_text
 from jaxbandit.reporting.plots import plot_curves
 from jaxbandit.reporting.results import METRICS, tabulate, write_results
 from jaxbandit.reporting.summary import final_lanes, summarize
 from jaxbandit.reporting.sweep_plot import plot_sweep
 from jaxbandit.reporting.tensorboard import EventLog
+from jaxbandit.reporting.trials_plot import plot_trials
 
 __all__ = [
     "EventLog",
@@ -27,14 +28,18 @@ __all__ = [
     "phase",
     "plot_curves",
     "plot_sweep",
+    "plot_trials",
     "print_error",
     "print_leaderboard",
     "print_list",
+    "print_rows",
     "print_table",
     "progress",
     "read_metrics_csv",
+    "say",
     "series",
     "series_of",
+    "setting_text",
     "summarize",
     "tabulate",
     "write_bytes",

@@ -80,6 +80,11 @@ def phase(description: str, *, console: Console | None = None) -> Iterator[None]
         yield
 
 
+def say(text: str, *, console: Console | None = None) -> None:
+    """Tell on stderr what happens, in a line."""
+    print_plain(console or Console(stderr=True), text)
+
+
 def print_plain(console: Console, text: str, style: str | None = None) -> None:
     """Print one line as it is: no markup, no colours guessed from the text, no wrapping at the terminal's width."""
     console.print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)

@@ -1,0 +1,117 @@
+"""The trainer's command line as a launcher sees it: the same as on a laptop, checked here before it is paid for."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxbandit import config, flags, reporting, search
+from jaxbandit.commands import RunCommand, SweepCommand, chosen_config, chosen_plan
+from jaxbandit.config import Config, takes_ratings
+from jaxbandit.data import DATASETS
+from jaxbandit.errors import InputError
+from jaxbandit.plan import Plan
+from jaxbandit.vertex.study import Study
+
+COMMANDS = {"run": RunCommand, "sweep": SweepCommand}
+LAUNCHERS = ("out", "resume", "distributed")  # flags that the launcher decides
+
+
+class Trainer(NamedTuple):
+    """What a command line of `jaxbandit run` or `sweep` chooses."""
+
+    chosen: Config | Plan
+    own: list[str]  # flags given that the launcher decides
+
+    @classmethod
+    def read(cls, args: Sequence[str]) -> "Trainer":
+        """Read the arguments of `jaxbandit`.
+
+        Raises:
+            InputError, click.ClickException: what the trainer itself would refuse before it reads ratings.
+        """
+        name = args[0]
+        with COMMANDS[name](name).make_context(f"jaxbandit {name}", list(args[1:])) as ctx:
+            own = [name for name in LAUNCHERS if ctx.params.get(name)]
+            if name == "run":
+                return cls(config.checked(chosen_config(ctx)), own)
+            plan = chosen_plan(ctx)
+            plan.configs()
+            return cls(plan, own)
+
+    @property
+    def config(self) -> Config:
+        """The config, of a sweep its base."""
+        return self.chosen.base if isinstance(self.chosen, Plan) else self.chosen
+
+    def show(self, directory: Path) -> None:
+        """Print the table of its results."""
+        summary = json.loads((directory / "summary.json").read_text())
+        if isinstance(self.chosen, Plan):
+            search.show(self.chosen, summary, str(directory))
+        else:
+            reporting.print_table(summary, agent=self.chosen.agent, directory=str(directory))
+
+
+def checked(command: str, args: Sequence[str], *, in_cloud: bool) -> tuple[str, ...]:
+    """Return the trainer's arguments, with the content of a --config in place of its path.
+
+    Raises:
+        InputError: the trainer would refuse them, or could not see a file there.
+    """
+    args = (command, *_spelled_out(args))
+    trainer = Trainer.read(args)
+    if trainer.own:
+        raise InputError(
+            f"{trainer.own[0]} is given, which the launcher decides; allowed: the other flags of {command}"
+        )
+    if in_cloud:
+        _check_files(trainer.config)
+    return args
+
+
+def check_tuned(args: Sequence[str], study: Study, final: Sequence[str] | None) -> None:
+    """Raise InputError where the trainer would refuse extreme values together, or flags of the final training."""
+    for corner in study.corners():
+        tuned = [f"--{name}={value}" for name, value in corner.items()]
+        try:
+            Trainer.read([*args, *tuned])
+        except InputError as error:
+            raise InputError(f"tune: with {' '.join(tuned)} the trainer says: {error}") from None
+    if final is not None:
+        trainer = Trainer.read([*args, *tuned, *final])
+        if trainer.own:
+            raise InputError(f"final has {trainer.own[0]}, which the launcher decides; allowed: the other flags of run")
+
+
+def named_values(texts: Iterable[str]) -> tuple[str, ...]:
+    """Flags of NAME=VALUE texts.
+
+    Raises:
+        InputError: one has no = or no value.
+    """
+    return tuple(f"--{name}={value}" for name, value in flags.axes("final", list(texts)).items())
+
+
+def _spelled_out(args: Sequence[str]) -> list[str]:
+    """Put flags and values in place of --config FILE, which lies on this machine alone."""
+    path = flags.value_of(args, "--config")
+    if path is None or path.startswith("gs://"):
+        return list(args)
+    at = next(i for i, arg in enumerate(args) if arg == "--config" or arg.startswith("--config="))
+    rest = [*args[:at], *args[at + (2 if args[at] == "--config" else 1) :]]
+    values = config.flag_values(config.read_config(path))
+    return [*(f"--{name}={reporting.setting_text(value)}" for name, value in values.items()), *rest]
+
+
+def _check_files(chosen: Config) -> None:
+    """Raise InputError where the container would look for data that are on this machine alone."""
+    made = [name for name, data in DATASETS.items() if data.source == "generated"]
+    files = [("ratings", chosen.ratings)] if takes_ratings(chosen.env) and chosen.ratings not in made else []
+    files += [(n, v) for n, v in chosen.env_settings.items() if isinstance(v, str) and Path(v).is_file()]
+    for name, path in files:
+        if not path.startswith("gs://"):
+            raise InputError(
+                f"{name} is {path!r}, which the container does not have; allowed: gs://BUCKET/PATH (copy it there)"
+                + (f", or one of {', '.join(made)}" if name == "ratings" else "")
+            )

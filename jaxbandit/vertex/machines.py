@@ -1,0 +1,160 @@
+"""Machines of Vertex AI custom training under short names, checked against one table. It asks no service.
+
+Machine types, accelerators and topologies: Google Cloud, "Configure compute resources for custom training".
+"""
+
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+from jaxbandit.errors import InputError, refused_name
+
+_CPUS = (4, 8, 16, 32, 64, 96)
+_T4 = {4: (1, 2, 4), 8: (1, 2, 4), 16: (1, 2, 4), 32: (2, 4), 64: (4,), 96: (4,)}  # CPUs of n1-standard -> T4s
+_L4 = {4: 1, 8: 1, 12: 1, 16: 1, 32: 1, 24: 2, 48: 4, 96: 8}  # CPUs of g2-standard -> L4s
+# machine type -> accelerator -> how many of them it may have
+GPUS: dict[str, dict[str, tuple[int, ...]]] = {
+    **{f"n1-standard-{cpus}": {"NVIDIA_TESLA_T4": counts} for cpus, counts in _T4.items()},
+    **{f"g2-standard-{cpus}": {"NVIDIA_L4": (count,)} for cpus, count in _L4.items()},
+    **{f"a2-highgpu-{n}g": {"NVIDIA_TESLA_A100": (n,)} for n in (1, 2, 4, 8)},
+    **{f"a2-ultragpu-{n}g": {"NVIDIA_A100_80GB": (n,)} for n in (1, 2, 4, 8)},
+    **{f"a3-highgpu-{n}g": {"NVIDIA_H100_80GB": (n,)} for n in (1, 2, 4, 8)},
+    "a3-megagpu-8g": {"NVIDIA_H100_MEGA_80GB": (8,)},
+    "a3-ultragpu-8g": {"NVIDIA_H200_141GB": (8,)},
+    "a4-highgpu-8g": {"NVIDIA_B200": (8,)},
+}
+_SLICES = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+# machine type -> topologies of a slice of such hosts
+TPUS: dict[str, tuple[str, ...]] = {
+    **{
+        f"{kind}-{chips}t": shapes
+        for kind in ("ct5lp-hightpu", "ct6e-standard")
+        for chips, shapes in ((1, ("1x1",)), (8, ("2x4",)), (4, _SLICES))
+    },
+    "tpu7x-standard-4t": ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4"),
+}
+_QUOTAS = {  # of those after NVIDIA_H100_80GB only the pattern is known
+    "NVIDIA_TESLA_T4": "nvidia_t4_gpus",
+    "NVIDIA_L4": "nvidia_l4_gpus",
+    "NVIDIA_TESLA_A100": "nvidia_a100_gpus",
+    "NVIDIA_A100_80GB": "nvidia_a100_80gb_gpus",
+    "NVIDIA_H100_80GB": "nvidia_h100_gpus",
+    "NVIDIA_H100_MEGA_80GB": "nvidia_h100_mega_gpus",
+    "NVIDIA_H200_141GB": "nvidia_h200_gpus",
+    "NVIDIA_B200": "nvidia_b200_gpus",
+    "ct5lp-hightpu": "tpu_v5e",
+    "ct6e-standard": "tpu_v6e",
+    "tpu7x-standard": "tpu_v7x",
+}
+
+
+class Machine(NamedTuple):
+    """What one replica of a job runs on: a virtual machine, or a TPU slice of one or several hosts."""
+
+    machine_type: str
+    platform: Literal["cpu", "cuda", "tpu"]  # of JAX
+    accelerator: str = ""  # a name of Vertex's AcceleratorType; TPUs have none
+    number: int = 0  # GPUs of the machine, or chips of the slice
+    topology: str = ""  # of a TPU slice
+    hosts: int = 1
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The MachineSpec of a request."""
+        spec: dict[str, Any] = {"machineType": self.machine_type}
+        if self.accelerator:
+            spec |= {"acceleratorType": self.accelerator, "acceleratorCount": self.number}
+        return spec | ({"tpuTopology": self.topology} if self.topology else {})
+
+    @property
+    def words(self) -> str:
+        """What it is, for a person."""
+        if self.topology:
+            return f"{self.topology} slice of {self.machine_type} ({self.number} chips, {self.hosts} hosts)"
+        return self.machine_type + (f" with {self.number} {self.accelerator}" if self.number else "")
+
+    def quota(self, spot: bool) -> tuple[str, int]:
+        """Quota metric of Vertex AI training that one replica draws on, and how much of it."""
+        kind = self.accelerator or self.machine_type.rpartition("-")[0]
+        preemptible = "preemptible_" if spot else ""
+        metric = f"aiplatform.googleapis.com/custom_model_training_{preemptible}{_QUOTAS.get(kind, 'cpus')}"
+        return metric, self.number or int(self.machine_type.rpartition("-")[2])
+
+
+def _short_names() -> dict[str, Machine]:
+    names = {f"cpu-{n}": Machine(f"n1-standard-{n}", "cpu") for n in _CPUS}
+    gpus = {
+        "t4x1": "n1-standard-8",
+        "t4x2": "n1-standard-16",
+        "t4x4": "n1-standard-32",
+        "l4x1": "g2-standard-12",
+        "l4x2": "g2-standard-24",
+        "l4x4": "g2-standard-48",
+        "l4x8": "g2-standard-96",
+        **{f"a100x{n}": f"a2-highgpu-{n}g" for n in (1, 2, 4, 8)},
+        **{f"a100-80gbx{n}": f"a2-ultragpu-{n}g" for n in (1, 2, 4, 8)},
+        **{f"h100x{n}": f"a3-highgpu-{n}g" for n in (1, 2, 4, 8)},
+        "h100-megax8": "a3-megagpu-8g",
+        "h200x8": "a3-ultragpu-8g",
+        "b200x8": "a4-highgpu-8g",
+    }
+    for name, machine_type in gpus.items():
+        (accelerator,) = GPUS[machine_type]
+        names[name] = Machine(machine_type, "cuda", accelerator, int(name.rpartition("x")[2]))
+    for version, kind in {"v5e": "ct5lp-hightpu", "v6e": "ct6e-standard", "v7x": "tpu7x-standard"}.items():
+        slices = [
+            _slice(m, topology) for m, topologies in TPUS.items() if m.startswith(kind) for topology in topologies
+        ]
+        for machine in sorted(slices, key=lambda machine: machine.hosts, reverse=True):
+            names[f"{version}-{machine.number}"] = machine  # of several the one with the fewest hosts
+    return names
+
+
+def _slice(machine_type: str, topology: str) -> Machine:
+    chips = prod(map(int, topology.split("x")))
+    per_host = int(machine_type.rpartition("-")[2].removesuffix("t"))
+    return Machine(machine_type, "tpu", number=chips, topology=topology, hosts=chips // per_host)
+
+
+MACHINES: dict[str, Machine] = _short_names()
+
+
+def find(name: str, accelerator: str = "", topology: str = "") -> Machine:
+    """Find a machine by its short name (`h100x1`, `v5e-8`), or by Google's own with an accelerator or a topology.
+
+    Raises:
+        InputError: there is no such machine, or it has no such accelerators or topology.
+    """
+    if name in MACHINES:
+        machine = MACHINES[name]
+        own = f"{machine.accelerator}:{machine.number}" if machine.accelerator else ""
+        for field, given, value in (("accelerator", accelerator, own), ("topology", topology, machine.topology)):
+            if given and given != value:
+                raise _refused(field, given, f"machine {name}", [value] if value else [])
+        return machine
+    if name in TPUS:
+        if accelerator:
+            raise _refused("accelerator", accelerator, f"machine {name}, a TPU", [])
+        topology = topology or (TPUS[name][0] if len(TPUS[name]) == 1 else "")
+        if topology not in TPUS[name]:
+            raise _refused("topology", topology, f"machine {name}", TPUS[name])
+        return _slice(name, topology)
+    if name not in GPUS:
+        raise refused_name("unknown machine", name, [*MACHINES, *GPUS, *TPUS])
+    if topology:
+        raise _refused("topology", topology, f"machine {name}, no TPU", [])
+    return _virtual_machine(name, accelerator)
+
+
+def _virtual_machine(name: str, accelerator: str) -> Machine:
+    allowed = [f"{kind}:{count}" for kind, counts in GPUS[name].items() for count in counts]
+    if not accelerator and name.startswith("n1-"):
+        return Machine(name, "cpu")
+    accelerator = accelerator or allowed[0]
+    if accelerator not in allowed:
+        raise _refused("accelerator", accelerator, f"machine {name}", allowed)
+    kind, _, count = accelerator.partition(":")
+    return Machine(name, "cuda", kind, int(count))
+
+
+def _refused(field: str, value: str, what: str, allowed: Any) -> InputError:
+    return InputError(f"{field} is {value!r} of {what}; allowed: {', '.join(allowed) or f'no {field}'}")

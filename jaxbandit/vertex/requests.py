@@ -1,0 +1,105 @@
+"""A launch as the exact requests of Vertex AI: JSON of its REST API, made without the SDK. It sends nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxbandit.vertex.cloud import Cloud, duration
+from jaxbandit.vertex.study import Study
+
+STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
+LABELS = ("jaxbandit-launch", "jaxbandit-id", "jaxbandit-stage")
+CUSTOM, TUNING = "customJobs", "hyperparameterTuningJobs"
+
+
+def custom_job(
+    cloud: Cloud, args: Sequence[str], *, output: str, labels: Mapping[str, str], tensorboard: str = ""
+) -> dict[str, Any]:
+    """Make the CustomJob of one training or sweep.
+
+    `output` is its gs:// directory, `args` the trainer's command line, `tensorboard` a resource name.
+    """
+    return {
+        "displayName": "-".join(labels[name] for name in (LABELS[0], LABELS[2])),
+        "labels": dict(labels),
+        "jobSpec": _job_spec(cloud, args, output, labels, {}, tensorboard),
+    }
+
+
+def tuning_job(
+    cloud: Cloud,
+    study: Study,
+    args: Sequence[str],
+    *,
+    output: str,
+    labels: Mapping[str, str],
+    tensorboard: str = "",
+) -> dict[str, Any]:
+    """Make the HyperparameterTuningJob of a study; each trial gets the tuned flags after `args`."""
+    variables = {"JAXBANDIT_METRIC": study.metric}
+    return {
+        "displayName": "-".join(labels[name] for name in (LABELS[0], LABELS[2])),
+        "labels": dict(labels),
+        "studySpec": study.spec,
+        "maxTrialCount": study.trials,
+        "parallelTrialCount": study.parallel,
+        "maxFailedTrialCount": study.most_failed,
+        "trialJobSpec": _job_spec(cloud, args, output, labels, variables, tensorboard),
+    }
+
+
+def _job_spec(
+    cloud: Cloud,
+    args: Sequence[str],
+    output: str,
+    labels: Mapping[str, str],
+    variables: Mapping[str, str],
+    tensorboard: str,
+) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "workerPoolSpecs": _pools(
+            cloud, [*args, *(["--distributed"] if cloud.is_multihost else [])], labels, variables
+        ),
+        "scheduling": {
+            "timeout": f"{duration('timeout', cloud.timeout)}s",
+            "strategy": STRATEGIES[cloud.scheduling],
+            "restartJobOnWorkerRestart": cloud.is_multihost,  # else the new one would wait for the others for ever
+        },
+        "baseOutputDirectory": {"outputUriPrefix": output},
+    }
+    if cloud.max_wait:
+        spec["scheduling"]["maxWaitDuration"] = f"{duration('max_wait', cloud.max_wait)}s"
+    optional = {"serviceAccount": cloud.service_account, "network": cloud.vpc_network, "tensorboard": tensorboard}
+    return spec | {name: value for name, value in optional.items() if value}
+
+
+def _pools(
+    cloud: Cloud, args: Sequence[str], labels: Mapping[str, str], variables: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """One chief and its workers; a TPU slice is one replica, however many hosts it has."""
+    machine = cloud.chosen_machine
+    env = {"JAX_PLATFORMS": machine.platform, **variables}
+    if cloud.experiment:
+        run = "-".join(labels[name] for name in LABELS[::2])
+        env |= {"JAXBANDIT_EXPERIMENT": cloud.experiment, "JAXBANDIT_EXPERIMENT_RUN": run}
+        env |= {"JAXBANDIT_REGION": cloud.region}
+    pool = {
+        "machineSpec": machine.spec,
+        "containerSpec": {
+            "imageUri": cloud.image,
+            "args": list(args),
+            "env": [{"name": name, "value": value} for name, value in env.items()],
+        },
+    }
+    counts = [1, cloud.replicas - 1] if cloud.replicas > 1 else [1]
+    return [pool | {"replicaCount": count} for count in counts]
+
+
+def quota(cloud: Cloud, parallel: int) -> tuple[str, int]:
+    """Quota metric that so many jobs side by side draw on, and how much of it they need."""
+    metric, amount = cloud.chosen_machine.quota(cloud.scheduling == "spot")
+    return metric, amount * cloud.replicas * parallel
+
+
+def most_hours(cloud: Cloud, runs: int) -> float:
+    """Hours of machines that so many runs may take, up to their timeout."""
+    return duration("timeout", cloud.timeout) / 3600 * cloud.replicas * runs
