@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jaxbandit.errors import InputError, refused_name
 from jaxbandit.vertex import machines
@@ -37,7 +37,7 @@ class Cloud:
     accelerator: str = ""  # TYPE:COUNT, for machines of Google's names that have a choice
     topology: str = ""  # likewise
     replicas: int = 1  # machines side by side, one program over all of them
-    scheduling: Literal["standard", "spot", "flex-start"] = "standard"
+    scheduling: str = "standard"  # or spot, flex-start
     timeout: str = "4h"  # of a job, or of each trial
     max_wait: str = ""  # for capacity
     service_account: str = ""

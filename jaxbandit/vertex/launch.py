@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxbandit import config, reporting
 from jaxbandit.errors import Failure, InputError
@@ -20,6 +20,7 @@ ENDED = (*DONE, "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED")
 POLL = 30.0  # seconds between two looks at a job
 
 
+@runtime_checkable
 class Service(Protocol):
     """What runs jobs and keeps their files: Vertex AI, or this machine. `vertex.service.Vertex` says what each does."""
 

@@ -70,11 +70,11 @@ class Study:
 
     parameters: tuple[Parameter, ...] = ()
     metric: str = "final_average_return"
-    algorithm: Literal["bayesian", "grid", "random"] = "bayesian"
+    algorithm: str = "bayesian"  # or random, grid
     trials: int = 24
     parallel: int = 4
     max_failed: int | None = None  # failed trials that end the study; by default half of them
-    stop_early: Literal["none", "median", "decay-curve", "convex"] = "none"
+    stop_early: str = "none"  # or median, decay-curve, convex
 
     @property
     def goal(self) -> str:

@@ -1,0 +1,267 @@
+"""Machines, the cloud part and the exact requests, with the real protos and without any service."""
+
+import json
+
+import pytest
+
+from jaxbandit.agents import AGENTS
+from jaxbandit.config import Config
+from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.errors import InputError
+from jaxbandit.flags import run_options, sweep_options
+from jaxbandit.vertex import commands, prepare
+from jaxbandit.vertex.cloud import Cloud, checked, duration, read_cloud
+from jaxbandit.vertex.machines import GPUS, MACHINES, TPUS, find
+
+ENTRIES = {
+    "project": "lab-project",
+    "region": "us-central1",
+    "bucket": "gs://lab/folder",
+    "image": "us-docker.pkg.dev/lab/r/jaxbandit:0123abc",
+    "machine": "cpu-8",
+}
+WHEEL = ["--env", "wheel", "--seeds", "2"]
+
+
+def cloud(**changes: object) -> Cloud:
+    return checked(Cloud(**ENTRIES | changes))
+
+
+def body(launch) -> dict:
+    (post,) = json.loads(prepare.dry_run(launch))
+    return post["body"]
+
+
+def test_every_machine_is_a_spec_that_the_service_knows():
+    v1 = pytest.importorskip("google.cloud.aiplatform_v1")
+    for name, machine in MACHINES.items():
+        spec = v1.MachineSpec.from_json(json.dumps(machine.spec))
+        assert spec.machine_type, name
+        assert bool(spec.accelerator_type) == (machine.platform == "cuda"), name
+        assert bool(spec.tpu_topology) == (machine.platform == "tpu"), name
+    for counts in GPUS.values():
+        assert all(v1.AcceleratorType[kind] for kind in counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "hosts"),
+    [
+        ("cpu-16", {"machineType": "n1-standard-16"}, 1),
+        ("t4x1", {"machineType": "n1-standard-8", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": 1}, 1),
+        ("l4x1", {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}, 1),
+        ("a100x1", {"machineType": "a2-highgpu-1g", "acceleratorType": "NVIDIA_TESLA_A100", "acceleratorCount": 1}, 1),
+        ("h100x1", {"machineType": "a3-highgpu-1g", "acceleratorType": "NVIDIA_H100_80GB", "acceleratorCount": 1}, 1),
+        ("v5e-8", {"machineType": "ct5lp-hightpu-8t", "tpuTopology": "2x4"}, 1),
+        ("v6e-4", {"machineType": "ct6e-standard-4t", "tpuTopology": "2x2"}, 1),
+        ("v5e-256", {"machineType": "ct5lp-hightpu-4t", "tpuTopology": "16x16"}, 64),
+        ("v7x-8", {"machineType": "tpu7x-standard-4t", "tpuTopology": "2x2x2"}, 2),
+    ],
+)
+def test_short_names_stand_for_these_machines(name, spec, hosts):
+    assert find(name).spec == spec
+    assert find(name).hosts == hosts
+
+
+def test_googles_names_take_an_accelerator_or_a_topology():
+    assert find("n1-standard-16", "NVIDIA_TESLA_T4:2").spec["acceleratorCount"] == 2
+    assert find("n1-standard-16").platform == "cpu"
+    assert find("g2-standard-24").spec["acceleratorCount"] == 2
+    assert find("ct5lp-hightpu-4t", topology="2x4").hosts == 2
+    assert find("ct6e-standard-8t") == find("v6e-8")
+
+
+@pytest.mark.parametrize(
+    ("machine", "accelerator", "topology", "words"),
+    [
+        ("h100x3", "", "", "unknown machine 'h100x3': did you mean 'h100x"),
+        ("TPU_v3", "", "", "unknown machine 'TPU_v3'"),
+        ("v5e-8", "", "4x4", "topology is '4x4' of machine v5e-8; allowed: 2x4"),
+        ("ct5lp-hightpu-4t", "", "2x8", "topology is '2x8'"),
+        ("ct5lp-hightpu-4t", "", "", "topology is '' of machine ct5lp-hightpu-4t; allowed: 2x2, 2x4, 4x4"),
+        ("l4x1", "", "2x4", "allowed: no topology"),
+        (
+            "g2-standard-12",
+            "NVIDIA_L4:2",
+            "",
+            "accelerator is 'NVIDIA_L4:2' of machine g2-standard-12; allowed: NVIDIA_L4:1",
+        ),
+        ("n1-standard-8", "NVIDIA_H100_80GB:1", "", "allowed: NVIDIA_TESLA_T4:1, NVIDIA_TESLA_T4:2, NVIDIA_TESLA_T4:4"),
+        ("n1-standard-96", "NVIDIA_TESLA_T4:1", "", "allowed: NVIDIA_TESLA_T4:4"),
+        ("v5e-8", "NVIDIA_L4:1", "", "allowed: no accelerator"),
+        ("ct6e-standard-8t", "TPU_V3:8", "", "a TPU; allowed: no accelerator"),
+    ],
+)
+def test_machines_that_do_not_exist_are_refused_with_what_does(machine, accelerator, topology, words):
+    with pytest.raises(InputError) as refused:
+        find(machine, accelerator, topology)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"project": ""}, "project is missing; allowed: --project or --cloud FILE"),
+        ({"region": "us"}, "region is 'us'; allowed: a region, as us-central1"),
+        ({"bucket": "lab"}, "bucket is 'lab'; allowed: gs://BUCKET"),
+        ({"bucket": "s3://lab"}, "allowed: gs://BUCKET"),
+        ({"image": "us-docker.pkg.dev/lab/r/jaxbandit"}, "allowed: NAME:TAG"),
+        ({"image": "localhost:5000/jaxbandit"}, "allowed: NAME:TAG"),
+        ({"image": "lab/jaxbandit:0123abc-tpu"}, "built for tpu, but machine cpu-8 wants cpu"),
+        (
+            {"machine": "l4x1", "image": "lab/jaxbandit:0123abc-cpu-dirty"},
+            "built for cpu, but machine l4x1 wants cuda12",
+        ),
+        ({"tensorboard": "bandits"}, "service_account is missing"),
+        ({"service_account": "me"}, "allowed: the e-mail address"),
+        ({"machine": "v5e-8", "replicas": 2}, "replicas is 2 of a TPU; allowed: 1"),
+        ({"replicas": 0}, "replicas is 0"),
+        ({"machine": "v5e-16", "scheduling": "spot"}, "a TPU slice of several hosts; allowed: standard"),
+        ({"scheduling": "sport"}, "unknown scheduling 'sport': did you mean 'spot'?"),
+        (
+            {"scheduling": "flex-start", "max_wait": "2h"},
+            "scheduling is flex-start of cpu-8; allowed: machines with L4",
+        ),
+        ({"scheduling": "flex-start", "machine": "t4x1", "max_wait": "2h"}, "flex-start of t4x1"),
+        ({"scheduling": "flex-start", "machine": "h100x1"}, "max_wait is ''; allowed: a duration with flex-start"),
+        ({"max_wait": "2h"}, "max_wait is '2h'; allowed: a duration with flex-start, none without"),
+        ({"timeout": "8d"}, "timeout is '8d'; allowed: a duration up to 7d"),
+        ({"timeout": "0h"}, "timeout is '0h'"),
+        ({"price": -1.0}, "price is -1.0"),
+        ({"experiment": "My runs"}, "experiment is 'My runs'"),
+    ],
+)
+def test_a_cloud_part_that_cannot_be_is_refused(changes, words):
+    with pytest.raises(InputError) as refused:
+        cloud(**changes)
+    assert words in str(refused.value)
+
+
+def test_images_for_the_machine_are_taken():
+    for image in ("lab/j:v1", "localhost:5000/j:0123abc-cpu", f"lab/j@sha256:{'0' * 64}", "lab/j:0123abc-cpu-dirty"):
+        assert cloud(image=image).image == image
+    assert cloud(image="lab/j:0-cuda13", machine="h100x1")
+
+
+def test_a_file_holds_the_cloud_part_and_flags_win(tmp_path):
+    path = tmp_path / "cloud.toml"
+    path.write_text('project = "from-file"\nservice-account = "a@b"\nreplicas = 2\nprice = 1\n')
+    read = read_cloud(str(path), ENTRIES | {"price": None})
+    assert (read.project, read.service_account, read.replicas) == ("lab-project", "a@b", 2)
+    assert read.price is None  # a price in a file is that of the machine there
+    path.write_text('machine = "cpu-8"\nprice = 1.5\n')
+    assert read_cloud(str(path), ENTRIES).price == 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("projet = 'x'", "has an unknown entry 'projet': did you mean 'project'?"),
+        ("replicas = '2'", "replicas is '2'"),
+        ("price = true", "price is True"),
+        ("= 3", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused(text, words, tmp_path):
+    (tmp_path / "cloud.toml").write_text(text)
+    with pytest.raises(InputError) as refused:
+        read_cloud(str(tmp_path / "cloud.toml"), ENTRIES)
+    assert words in str(refused.value)
+
+
+def test_durations_are_seconds():
+    assert [duration("timeout", text) for text in ("90s", "1.5h", "2d", "7d")] == [90, 5400, 172_800, 604_800]
+
+
+def test_a_training_is_one_job_with_the_same_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launch = prepare.training([*WHEEL, "--alpha=3"], cloud(experiment="bandits", machine="l4x2", scheduling="spot"))
+    job = body(launch)
+    (pool,) = job["jobSpec"]["workerPoolSpecs"]
+    assert pool["containerSpec"]["args"] == ["run", *WHEEL, "--alpha=3"]
+    env = {entry["name"]: entry["value"] for entry in pool["containerSpec"]["env"]}
+    assert env == {
+        "JAX_PLATFORMS": "cuda",
+        "JAXBANDIT_EXPERIMENT": "bandits",
+        "JAXBANDIT_EXPERIMENT_RUN": f"{launch.name}-train",
+        "JAXBANDIT_REGION": "us-central1",
+    }
+    assert job["jobSpec"]["scheduling"] == {
+        "timeout": "14400s",
+        "strategy": "SPOT",
+        "restartJobOnWorkerRestart": False,
+    }
+    assert job["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"] == f"gs://lab/folder/{launch.name}/train"
+    assert job["labels"]["jaxbandit-launch"] == launch.name
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_processes_are_told_that_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid = [*WHEEL, "--grid", "alpha=1,2"]
+    pools = body(prepare.sweeping(grid, cloud(replicas=4)))["jobSpec"]["workerPoolSpecs"]
+    assert [pool["replicaCount"] for pool in pools] == [1, 3]
+    slice_ = body(prepare.sweeping(grid, cloud(machine="v6e-16")))["jobSpec"]
+    (pool,) = slice_["workerPoolSpecs"]
+    assert pool["replicaCount"] == 1
+    assert slice_["scheduling"]["restartJobOnWorkerRestart"]
+    for spec in (*pools, pool):
+        assert spec["containerSpec"]["args"] == ["sweep", *grid, "--distributed"]
+    (pool,) = body(prepare.sweeping(grid, cloud(machine="v6e-8")))["jobSpec"]["workerPoolSpecs"]
+    assert pool["containerSpec"]["args"] == ["sweep", *grid]
+
+
+def test_requests_are_what_the_protos_of_the_service_hold(tmp_path, monkeypatch):
+    v1 = pytest.importorskip("google.cloud.aiplatform_v1")
+    monkeypatch.chdir(tmp_path)
+    board = {"tensorboard": "projects/1/locations/us-central1/tensorboards/2", "service_account": "a@b"}
+    where = cloud(**board, machine="h100x1", scheduling="flex-start", max_wait="12h")
+    tune = ["alpha=double:log:0.01:30", "batch-size=discrete:32,64", "agent=categorical:linucb,lints"]
+    launch = prepare.tuning(WHEEL, where, tune=tune, trials=6, parallel=3, stop_early="median", final=["seeds=4"])
+    first, last = json.loads(prepare.dry_run(launch))
+    job = v1.HyperparameterTuningJob.from_json(json.dumps(first["body"]))
+    assert first["post"].endswith("/v1/projects/lab-project/locations/us-central1/hyperparameterTuningJobs")
+    assert (job.max_trial_count, job.parallel_trial_count, job.max_failed_trial_count) == (6, 3, 3)
+    assert job.study_spec.parameters[0].scale_type.name == "UNIT_LOG_SCALE"
+    assert list(job.study_spec.parameters[1].discrete_value_spec.values) == [32, 64]
+    assert list(job.study_spec.parameters[2].categorical_value_spec.values) == ["linucb", "lints"]
+    assert "median_automated_stopping_spec" in job.study_spec
+    assert job.study_spec.metrics[0].metric_id == "final_average_return"
+    assert job.trial_job_spec.scheduling.max_wait_duration.total_seconds() == 12 * 3600
+    assert job.trial_job_spec.tensorboard == board["tensorboard"]
+    final = v1.CustomJob.from_json(json.dumps(last["body"])).job_spec
+    uri = f"gs://lab/folder/{launch.name}/hptuning/result.json"
+    assert list(final.worker_pool_specs[0].container_spec.args) == ["run", f"--config={uri}", "--seeds=4"]
+
+
+def test_needs_are_quota_waves_and_an_upper_bound_of_cost(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    where = cloud(machine="l4x2", scheduling="spot", timeout="90m", price=2.0, replicas=3)
+    tune = ["alpha=double:0.01:30"]
+    lines = prepare.needs(prepare.tuning(WHEEL, where, tune=tune, trials=10, parallel=4, final=[]))
+    text = "\n".join(lines)
+    assert "24 of aiplatform.googleapis.com/custom_model_training_preemptible_nvidia_l4_gpus in us-central1" in text
+    assert "10 trials, 4 at a time: 3 waves of at most 90m" in text
+    assert "at most 45.0 machine hours" in text
+    assert "at most 99.00 US dollars" in text  # (10 trials + 1) x 3 machines x 1.5 h x 2 $
+    assert "warning" not in text
+    crowded = prepare.needs(prepare.tuning(WHEEL, where, tune=tune, trials=6, parallel=6))
+    assert "warning: 6 of 6 trials at a time" in crowded[-1]
+
+
+def test_no_flag_of_the_launcher_is_one_of_the_trainer():
+    launchers = {
+        option for command in ("train", "sweep") for p in commands.launch.commands[command].params for option in p.opts
+    }
+    tuners = {option for p in commands.launch.commands["hpt"].params for option in p.opts}
+    for agent in AGENTS:
+        for env in ENVIRONMENTS:
+            args = ["--agent", agent, "--env", env]
+            assert not tuners & {p.opts[0] for p in run_options(args, Config())}, (agent, env)
+            assert not launchers & {p.opts[0] for p in sweep_options(args, Config())}, (agent, env)
+
+
+def test_every_tpu_topology_fills_whole_hosts():
+    for machine_type, topologies in TPUS.items():
+        for topology in topologies:
+            machine = find(machine_type, topology=topology)
+            assert machine.hosts * int(machine_type.rpartition("-")[2].removesuffix("t")) == machine.number
