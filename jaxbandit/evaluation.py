@@ -14,6 +14,7 @@ from etils import epath
 from rich.console import Console
 
 from jaxbandit import experiment, interactions, offpolicy, reporting
+from jaxbandit.buckets import mounted
 from jaxbandit.config import Config, checked, read_config
 from jaxbandit.errors import InputError
 from jaxbandit.interactions import Reader, Rows
@@ -64,8 +65,8 @@ def evaluate(
     Raises:
         InputError: no log, another world, no such state, no overlap between the policy and the log.
     """
-    directory = epath.Path(log)
-    place = epath.Path(out) if out else directory / "evaluation.json"
+    directory = epath.Path(mounted(log))
+    place = epath.Path(mounted(out)) if out else directory / "evaluation.json"
     if place.is_dir():
         raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
     reader = interactions.open_log(directory)
