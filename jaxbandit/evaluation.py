@@ -75,7 +75,7 @@ def evaluate(
     if difference := world_difference(policy, logged):
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
     with experiment.phase(f"building {policy.agent}"):
-        learned = None if policy_from is None else last_state(policy_from, policy, policy_seed)
+        learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
         target = make_policy(policy, spec_of(reader.header), None if learned is None else learned.state, samples)
     if learned is not None and learned.hidden:
         reader = replace(reader, only=_shared_seed(learned, policy_seed, logged))

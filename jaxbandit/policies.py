@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from jaxbandit import execution, experiment, interactions, output, recording, sweep
 from jaxbandit.agents import AGENTS
-from jaxbandit.buckets import mounted
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, read_config, read_object
 from jaxbandit.errors import InputError
@@ -54,13 +53,13 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     return partial(act, key, state)
 
 
-def last_state(run: str, config: Config, seed: int, saved: str | None = None) -> Learned:
-    """Read the agent's state of one seed from the last checkpoint of a run; `saved` is where these are, if elsewhere.
+def last_state(run: str, config: Config, seed: int) -> Learned:
+    """Read the agent's state of one seed from the last checkpoint of a run.
 
     Raises:
         InputError: there is none, no such seed, a run of another agent, world or static setting.
     """
-    directory, place, _ = output.places(run)
+    directory = epath.Path(run)
     trained = read_config(str(directory / "config.json"))
     if (difference := world_difference(trained, config)) or trained.agent != config.agent:
         difference = difference or f"agent {trained.agent} and {config.agent}"
@@ -73,9 +72,9 @@ def last_state(run: str, config: Config, seed: int, saved: str | None = None) ->
             )
     if not 0 <= seed < trained.seeds:
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
-    checkpoints = Checkpoints(place if saved is None else mounted(saved))
-    last = max(checkpoints.rounds(), default=0)
-    if not 0 < last <= trained.rounds:
+    checkpoints = Checkpoints(directory / output.CHECKPOINTS)
+    place = max(checkpoints.rounds(), default=0)
+    if not 0 < place <= trained.rounds:
         raise InputError(f"policy_from is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
     world = experiment.build(trained)
     samples = interactions.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
@@ -84,7 +83,7 @@ def last_state(run: str, config: Config, seed: int, saved: str | None = None) ->
     like = sweep.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
     rows = len(execution.edges_of(trained.rounds, rounds)) - 1
     sums = np.zeros((len(RoundMetrics._fields), rows, 1, trained.seeds))
-    carry, *_ = checkpoints.restore(last, (like, sums, tile.config))
+    carry, *_ = checkpoints.restore(place, (like, sums, tile.config))
     row = int(np.flatnonzero(tile.seed == seed)[0])
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
     state = state.agent if samples else state
