@@ -104,7 +104,9 @@ def _checkpointer() -> Any:
         primary_host=jax.process_index(), active_processes=alone if jax.process_count() > 1 else None
     )
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-    return ocp.Checkpointer(handler, multiprocessing_options=options)
+    # Not through a directory under another name: on a mounted bucket a directory cannot be renamed.
+    whole = ocp.path.atomicity.CommitFileTemporaryPath
+    return ocp.Checkpointer(handler, multiprocessing_options=options, temporary_path_class=whole)
 
 
 def _check_space(directory: epath.Path, needed: int) -> None:

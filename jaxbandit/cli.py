@@ -89,14 +89,17 @@ def run(
     Below are the settings of the chosen --env and --agent; others have others.
     """
     from jaxbandit import experiment, processes, reporting
+    from jaxbandit.vertex import trainer
 
     _prepare(out, resume, distributed)
     chosen = chosen_config(ctx)
-    out = out or _new_directory(f"{chosen.agent}-{chosen.env}")
-    log: dict[str, Any] = {"log_interactions": log_interactions, "propensity_samples": propensity_samples}
-    summary = experiment.run(chosen, out, resume=resume, checkpoint_every=checkpoint_every, profile=profile, **log)
+    options: dict[str, Any] = {"checkpoint_every": checkpoint_every, "profile": profile}
+    options |= {"log_interactions": log_interactions, "propensity_samples": propensity_samples}
+    with trainer.job(chosen, out, _new_directory(f"{chosen.agent}-{chosen.env}"), resume) as job:
+        summary = experiment.run(chosen, job.places, resume=job.resume, report=job.report, **options)
+        job.finish(summary)
     if processes.is_first():
-        reporting.print_table(summary, agent=chosen.agent, directory=out)
+        reporting.print_table(summary, agent=chosen.agent, directory=out or str(job.places.results))
 
 
 @cli.command(cls=SweepCommand, short_help="Simulate many configurations: a ranked table, a picture, the best one.")
@@ -116,14 +119,16 @@ def sweep(
     --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
     """
     from jaxbandit import processes, search
+    from jaxbandit.vertex import trainer
 
     _prepare(out, resume, distributed)
     chosen = chosen_plan(ctx)
-    out = out or _new_directory(f"sweep-{chosen.base.agent}-{chosen.base.env}")
     limits: dict[str, Any] = {"checkpoint_every": checkpoint_every, "max_lanes": max_lanes, "profile": profile}
-    summary = search.run(chosen, out, resume=resume, **limits)
+    with trainer.job(chosen, out, _new_directory(f"sweep-{chosen.base.agent}-{chosen.base.env}"), resume) as job:
+        summary = search.run(chosen, job.places, resume=job.resume, **limits)
+        job.finish(summary)
     if processes.is_first():
-        search.show(chosen, summary, out)
+        search.show(chosen, summary, out or str(job.places.results))
 
 
 @cli.command(cls=EvaluateCommand, short_help="Estimate what another policy would have earned on logged users.")
@@ -171,12 +176,11 @@ def compare(directories: tuple[str, ...], out: str) -> None:
 
 def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
     """Join the other processes, and have compiled programs kept."""
-    from jaxbandit import processes
+    from jaxbandit.vertex import trainer
 
-    if resume and out is None:
+    if resume and not (out or trainer.results()):
         raise InputError("resume: --out is missing; allowed: the --out of an interrupted run")
-    if distributed:
-        processes.join()
+    trainer.join(distributed)
     _keep_programs()
 
 

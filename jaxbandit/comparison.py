@@ -11,6 +11,7 @@ import polars as pl
 from etils import epath
 from rich.console import Console
 
+from jaxbandit.buckets import mounted
 from jaxbandit.config import RATINGS, REGISTRIES
 from jaxbandit.errors import InputError
 from jaxbandit.hyperparameters import hyperparameters
@@ -56,8 +57,9 @@ def compare(directories: Sequence[str], out: str, *, console: Console | None = N
     frame = _tabulate(runs, names)
     envs = ", ".join(dict.fromkeys(str(run.settings.get("env")) for run in runs))
     curves = {name: run.series for name, run in zip(names, runs, strict=True)}
-    plot_curves(epath.Path(out) / "comparison.png", curves, title=f"Learning curves on {envs}")
-    write_bytes(epath.Path(out) / "comparison.csv", frame.write_csv().encode())
+    place = epath.Path(mounted(out))
+    plot_curves(place / "comparison.png", curves, title=f"Learning curves on {envs}")
+    write_bytes(place / "comparison.csv", frame.write_csv().encode())
     console = console or Console()
     _print(frame, [run.settings for run in runs], _notes(runs, names), console)
     print_plain(console, f"picture and table in {out}: comparison.png, comparison.csv")
@@ -69,7 +71,7 @@ def _absolute(directory: str) -> str:
 
 
 def _read(directory: str) -> Finished:
-    path = epath.Path(directory)
+    path = epath.Path(mounted(directory))
     if not path.is_dir():
         reason = "is no directory" if path.exists() else "does not exist"
         raise InputError(f"directory is {directory!r}, which {reason}; {FINISHED}")

@@ -10,6 +10,7 @@ from annotated_types import Ge
 from etils import epath
 
 from jaxbandit.agents import AGENTS
+from jaxbandit.buckets import mounted
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError, unknown
 from jaxbandit.hyperparameters import MOST, Hyperparameter, hyperparameters, parse, validate
@@ -144,7 +145,7 @@ def read_config(path: str) -> Config:
 def read_object(path: str) -> dict[str, Any]:
     """Read a JSON object; InputError if it is none."""
     try:
-        content = json.loads(epath.Path(path).read_text())
+        content = json.loads(epath.Path(mounted(path)).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"config {path!r} cannot be read: {error}; allowed: a config.json of a run") from None
     if not isinstance(content, dict):

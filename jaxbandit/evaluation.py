@@ -14,6 +14,7 @@ from etils import epath
 from rich.console import Console
 
 from jaxbandit import experiment, interactions, offpolicy, reporting
+from jaxbandit.buckets import mounted
 from jaxbandit.config import Config, checked, read_config
 from jaxbandit.errors import InputError
 from jaxbandit.interactions import Reader, Rows
@@ -64,8 +65,8 @@ def evaluate(
     Raises:
         InputError: no log, another world, no such state, no overlap between the policy and the log.
     """
-    directory = epath.Path(log)
-    place = epath.Path(out) if out else directory / "evaluation.json"
+    directory = epath.Path(mounted(log))
+    place = epath.Path(mounted(out)) if out else directory / "evaluation.json"
     if place.is_dir():
         raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
     reader = interactions.open_log(directory)
@@ -74,7 +75,7 @@ def evaluate(
     if difference := world_difference(policy, logged):
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
     with experiment.phase(f"building {policy.agent}"):
-        learned = None if policy_from is None else last_state(policy_from, policy, policy_seed)
+        learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
         target = make_policy(policy, spec_of(reader.header), None if learned is None else learned.state, samples)
     if learned is not None and learned.hidden:
         reader = replace(reader, only=_shared_seed(learned, policy_seed, logged))

@@ -21,6 +21,7 @@ from jaxbandit.errors import InputError
 from jaxbandit.execution import Work
 from jaxbandit.interruption import Interrupted, stop_requests
 from jaxbandit.metrics import Curves
+from jaxbandit.output import Places
 from jaxbandit.plan import traced
 from jaxbandit.types import Agent, Environment
 
@@ -76,19 +77,21 @@ def make_environment(config: Config) -> tuple[Environment, Any]:
 
 def run(
     config: Config,
-    out: str,
+    out: str | Places,
     *,
     resume: bool = False,
     checkpoint_every: int | None = None,
     profile: bool = False,
     log_interactions: bool = False,
     propensity_samples: int | None = None,
+    report: Callable[[Curves], None] | None = None,
 ) -> dict[str, Any]:
     """Simulate, show progress, and leave the results in directory `out`; return the content of summary.json.
 
     `checkpoint_every` counts training loops; by default every chunk is saved, if that takes less than a tenth of the
     time. `profile` leaves a trace of the first chunks beside the TensorBoard events. `log_interactions` writes every
     interaction to Parquet files, with a propensity from `propensity_samples` draws where the agent tells none.
+    `report` is called, in the first process, with the learning curves so far, unless lanes are simulated in turn.
 
     Raises:
         InputError: bad input; an existing result is untouched.
@@ -96,31 +99,31 @@ def run(
     """
     config = checked(config)
     every = loops_between(checkpoint_every, config)
-    directory = epath.Path(out)
-    finished = look(config, directory, resume)
-    samples = _samples(directory, resume, log_interactions, propensity_samples)
+    places = output.places(out)
+    finished = look(config, places, resume)
+    samples = _samples(places, resume, log_interactions, propensity_samples)
     if finished is not None:
         return finished
     with phase(f"building {config.env}"):
         world = build(config)
     played, rounds_per_call = recorded(config, world, samples) if samples else (world, None)
-    with output.claimed(config, directory, resume):
-        log = _begin_log(config, world, rounds_per_call, directory, samples) if rounds_per_call else None
+    with output.claimed(config, places, resume):
+        log = _begin_log(config, world, rounds_per_call, places.results, samples) if rounds_per_call else None
         started = time.perf_counter()
         with phase(f"compiling {config.agent}"):
             work = prepare(config, played, rounds_per_call=rounds_per_call)
         compile_seconds = time.perf_counter() - started
-        sums, seconds, first = _simulate(config, work, directory, resume, every, profile, log)
+        sums, seconds, first = _simulate(config, work, places, resume, every, profile, log, report)
         curves = execution.curves(work, sums, 0)
         summary = reporting.summarize(curves, compile_seconds=compile_seconds, run_seconds=seconds, resumed_round=first)
         summary |= {"world": dict(world.environment.facts), "device": device()}
-        processes.by_first(lambda: _write(config, directory, curves, summary))
+        processes.by_first(lambda: _write(config, places.results, curves, summary))
     return summary
 
 
-def look(config: Any, directory: epath.Path, resume: bool) -> dict[str, Any] | None:
+def look(config: Any, places: Places, resume: bool) -> dict[str, Any] | None:
     """Return the summary of finished work that is to be resumed, in all processes or in none."""
-    finished = processes.by_first(lambda: output.look(config, directory, resume))
+    finished = processes.by_first(lambda: output.look(config, places, resume))
     (done,) = processes.any_of(finished is not None)
     return (finished or {}) if done else None
 
@@ -162,12 +165,12 @@ def prepare(
     return Work(program, tiles, members, config.seeds, config.batch_size, edges, rounds_per_call)
 
 
-def _samples(directory: epath.Path, resume: bool, log: bool, samples: int | None) -> int:
+def _samples(places: Places, resume: bool, log: bool, samples: int | None) -> int:
     """Draws for a propensity that no agent tells, in all processes; 0: nothing is logged."""
 
     def look() -> np.ndarray:
-        begun = resume and bool(Checkpoints(directory / output.CHECKPOINTS).rounds())
-        return np.array(interactions.choose_samples(directory, resume, begun, log, samples))
+        begun = resume and bool(Checkpoints(places.checkpoints).rounds())
+        return np.array(interactions.choose_samples(places.results, resume, begun, log, samples))
 
     return int(processes.from_first(look, lambda: np.zeros((), int)))
 
@@ -237,22 +240,23 @@ def device() -> dict[str, Any]:
 def _simulate(
     config: Config,
     work: Work,
-    directory: epath.Path,
+    places: Places,
     resume: bool,
     every: int | None,
     profile: bool,
     log: interactions.Log | None,
+    report: Callable[[Curves], None] | None,
 ) -> tuple[np.ndarray, float, int]:
     """Run the rounds that are left, with progress and events: sums, seconds, the round of each lane it began with."""
-    checkpoints = Checkpoints(directory / output.CHECKPOINTS)
+    checkpoints = Checkpoints(places.checkpoints)
     state = execution.start(work, checkpoints if resume else None)
     share = work.interactions // (work.rounds * len(work.tiles))  # users served in a round, on average
     first = written = execution.number(work, state)
     if log is not None:
         processes.by_first(partial(log.forget, *divmod(first, work.rounds)))
     bar = reporting.progress(work.interactions, done=first * share, console=console())
-    traces = execution.tracing(str(directory / "tensorboard") if profile else None)
-    events = reporting.EventLog(directory / "tensorboard")
+    traces = execution.tracing(str(places.tensorboard) if profile else None)
+    events = reporting.EventLog(places.tensorboard)
     with bar as progress, events, stop_requests() as stop, traces as trace:
 
         def watch(state: execution.State) -> None:
@@ -267,13 +271,15 @@ def _simulate(
             progress.update(execution.number(work, state) * share, float(latest.mean()))
             if processes.is_first() and (len(work.tiles) == 1 or execution.is_finished(work, state)):
                 events.append(curves)
+                if report is not None:
+                    report(curves)
 
         state, seconds = execution.advance(work, state, checkpoints, every=every, watch=watch, stop=stop, trace=trace)
     if not execution.is_finished(work, state):
         now = execution.number(work, state)
         raise Interrupted(
             f"interrupted after {now:,} of {config.rounds * len(work.tiles):,} rounds; "
-            f"go on with: jaxbandit run --resume --out {directory}"
+            f"go on with: {places.way_on('run')}"
         )
     return state.sums, seconds, first // len(work.tiles)
 

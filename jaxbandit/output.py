@@ -1,15 +1,16 @@
-"""Whose output directory it is: looked at before any work, claimed when results come. It knows no simulation."""
+"""Where results go, and whose place it is: looked at before any work, claimed when results come. Simulates nothing."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
 from jaxbandit import config as configs
 from jaxbandit import interactions, plan, processes
+from jaxbandit.buckets import mounted
 from jaxbandit.config import Config
 from jaxbandit.errors import InputError
 from jaxbandit.plan import Plan
@@ -18,18 +19,49 @@ from jaxbandit.reporting import write_json
 CHECKPOINTS = "checkpoints"
 
 
-def look(config: Config | Plan, directory: epath.Path, resume: bool) -> dict[str, Any] | None:
+class Places(NamedTuple):
+    """Where a run leaves what: at home all of it in one directory, on a platform in three that it names."""
+
+    results: epath.Path
+    checkpoints: epath.Path
+    tensorboard: epath.Path
+
+    @property
+    def apart(self) -> bool:
+        """Whether the checkpoints lie elsewhere than at home, where `--resume --out` finds them."""
+        return self.checkpoints != self.results / CHECKPOINTS
+
+    def way_on(self, command: str) -> str:
+        """Say how to go on with what was interrupted."""
+        return "start the same again" if self.apart else f"jaxbandit {command} --resume --out {self.results}"
+
+
+def places(out: str | Places) -> Places:
+    """Lay a run out in one directory; one that is laid out already stays as it is."""
+    if isinstance(out, Places):
+        return out
+    directory = epath.Path(mounted(out))
+    return Places(directory, directory / CHECKPOINTS, directory / "tensorboard")
+
+
+def look(config: Config | Plan, places: Places, resume: bool) -> dict[str, Any] | None:
     """Return the summary of a finished run that is to be resumed, or None to go to work.
 
     Raises:
         InputError: the directory holds something else, or a run though none is to be resumed.
     """
+    directory = places.results
     name = str(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"out is {name!r}, a file; allowed: a directory, new or empty")
     if not directory.exists() or not any(directory.iterdir()):
         if resume:
             raise InputError(f"resume: {name!r} holds no run; allowed: the --out of an interrupted run")
+        if places.apart and places.checkpoints.exists() and any(places.checkpoints.iterdir()):
+            raise InputError(
+                f"checkpoints go to {str(places.checkpoints)!r}, which holds those of a run that {name!r} does not; "
+                "allowed: a new or empty directory"
+            )
         return None
     if not (directory / "config.json").exists():
         raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
@@ -42,7 +74,7 @@ def look(config: Config | Plan, directory: epath.Path, resume: bool) -> dict[str
 
 
 @contextmanager
-def claimed(config: Config | Plan, directory: epath.Path, resume: bool) -> Iterator[None]:
+def claimed(config: Config | Plan, places: Places, resume: bool) -> Iterator[None]:
     """Write config.json, which says whose directory it is, and keep it that way within the block.
 
     If the block fails before the first checkpoint, all is removed again: nothing there could be resumed.
@@ -50,24 +82,24 @@ def claimed(config: Config | Plan, directory: epath.Path, resume: bool) -> Itera
     Raises:
         InputError: the directory cannot be written, or another process has taken it since it was looked at.
     """
-    existed = directory.exists()
-    processes.by_first(lambda: _claim(config, directory, resume, existed))
+    existed = places.results.exists()
+    processes.by_first(lambda: _claim(config, places, resume, existed))
     try:
         yield
     except BaseException:
-        if processes.is_first() and not can_resume(directory / CHECKPOINTS):
-            _clear(directory, keep=existed)
+        if processes.is_first() and not can_resume(places.checkpoints):
+            _clear(places, keep=existed)
         raise
 
 
-def _claim(config: Config | Plan, directory: epath.Path, resume: bool, existed: bool) -> None:
-    look(config, directory, resume)
+def _claim(config: Config | Plan, places: Places, resume: bool, existed: bool) -> None:
+    look(config, places, resume)
     if not existed:
-        _make(directory)
+        _make(places.results)
     try:
-        write_json(directory / "config.json", asdict(config))
+        write_json(places.results / "config.json", asdict(config))
     except BaseException:
-        _clear(directory, keep=existed)
+        _clear(places, keep=existed)
         raise
 
 
@@ -96,14 +128,15 @@ def _make(directory: epath.Path) -> None:
         raise InputError(f"cannot write {str(directory)!r}: {error.strerror or error}") from None
 
 
-def _clear(directory: epath.Path, keep: bool) -> None:
+def _clear(places: Places, keep: bool) -> None:
+    """Remove what a run has begun; events that lie apart are left to the next one, which replaces them."""
     with suppress(OSError):
-        for part in ("tensorboard", CHECKPOINTS, interactions.DIRECTORY):
-            if (directory / part).exists():
-                (directory / part).rmtree()
-        (directory / "config.json").unlink(missing_ok=True)
+        for part in (places.results / "tensorboard", places.checkpoints, places.results / interactions.DIRECTORY):
+            if part.exists():
+                part.rmtree()
+        (places.results / "config.json").unlink(missing_ok=True)
         if not keep:
-            directory.rmdir()
+            places.results.rmdir()
 
 
 def _summary(path: epath.Path) -> dict[str, Any] | None:
@@ -117,5 +150,5 @@ def _summary(path: epath.Path) -> dict[str, Any] | None:
 
 def config_file(out: str) -> str | None:
     """Path of the config of the run in a directory; None where there is none."""
-    path = epath.Path(out) / "config.json"
+    path = places(out).results / "config.json"
     return str(path) if path.exists() else None

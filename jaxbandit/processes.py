@@ -4,11 +4,12 @@ All of them are collectives: every process must call them, in the same order. Th
 program, never inside its loop.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,31 +17,75 @@ import numpy as np
 from jaxbandit.errors import InputError
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+CLUSTER, PORT = "CLUSTER_SPEC", "JAXBANDIT_COORDINATOR_PORT"
 Result = TypeVar("Result")
 
 
 def join() -> None:
     """Connect this process with the others, before anything touches a device.
 
-    Where they are is read from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else, by JAX itself,
-    from what a TPU slice, Slurm or Open MPI says.
+    Where they are is read from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from what Vertex AI
+    tells the machines of a job, or else, by JAX itself, from what a TPU slice, Slurm or Open MPI says.
 
     Raises:
         InputError: there is nothing that says it.
     """
     address, count, index = (os.environ.get(name) for name in VARIABLES)
     try:
-        if address is None:
+        place = pool() if address is None else Place(address, int(count or ""), int(index or ""))
+        if place is None:
             jax.distributed.initialize()
         else:
-            jax.distributed.initialize(
-                address, int(count or ""), int(index or ""), cluster_detection_method="deactivate"
-            )
+            jax.distributed.initialize(*place, cluster_detection_method="deactivate")
+    except InputError:
+        raise
     except ValueError:
         raise InputError(
             "distributed is set, but nothing says where the other processes are; "
             f"allowed: {' '.join(VARIABLES)} in the environment, or a TPU slice, Slurm or Open MPI job"
         ) from None
+
+
+class Place(NamedTuple):
+    """Which process this is."""
+
+    coordinator: str  # host:port of process 0
+    num_processes: int
+    rank: int
+
+
+def pool() -> Place | None:
+    """Read CLUSTER_SPEC, where Vertex AI lists the machines of a job; None for one machine, and for a TPU slice.
+
+    Processes are numbered pool after pool. The hosts of a slice, which JAX finds by itself, make one machine of a job.
+
+    Raises:
+        InputError: it is no such list.
+    """
+    text, platforms = os.environ.get(CLUSTER), os.environ.get("JAX_PLATFORMS", "")
+    if not text or platforms.startswith("tpu"):
+        return None
+    try:
+        content = json.loads(text)
+        hosts = {name: content["cluster"][name] for name in sorted(content["cluster"])}
+        tasks = [(name, i) for name, members in hosts.items() for i in range(len(members))]
+        index = tasks.index((content["task"]["type"], int(content["task"]["index"])))
+        host = hosts["workerpool0"][0].rpartition(":")[0]
+        if not host:
+            raise ValueError
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        shown = " ".join(text.split())
+        raise InputError(
+            f"{CLUSTER} is {shown[:60]!r}; allowed: JSON with the hosts of workerpool0 and on in cluster, and task"
+        ) from None
+    return Place(f"{host}:{_port()}", len(tasks), index) if len(tasks) > 1 else None
+
+
+def _port() -> int:
+    text = os.environ.get(PORT, "3333")
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise InputError(f"{PORT} is {text!r}; allowed: 1 to 65535")
+    return int(text)
 
 
 def leave(status: int) -> None:

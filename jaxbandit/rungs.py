@@ -19,6 +19,7 @@ from jaxbandit.execution import Work
 from jaxbandit.experiment import World, phase
 from jaxbandit.interruption import Interrupted, stop_requests
 from jaxbandit.metrics import Curves, RoundMetrics
+from jaxbandit.output import Places
 from jaxbandit.plan import Plan
 
 
@@ -83,14 +84,14 @@ class Runner:
         plan: Plan,
         configs: Sequence[Config],
         built: Sequence[Group],
-        directory: epath.Path,
+        places: Places,
         checkpoint_every: int | None,
         max_lanes: int | None,
         profile: bool,
     ) -> None:
-        self.plan, self.configs, self.built, self.directory = plan, configs, built, directory
+        self.plan, self.configs, self.built, self.places = plan, configs, built, places
         self.checkpoint_every, self.max_lanes = checkpoint_every, max_lanes
-        self.trace_directory = str(directory / "tensorboard") if profile else None
+        self.trace_directory = str(places.tensorboard) if profile else None
         self.rungs = rungs(len(configs), plan.eta)
         self.programs: dict[int, Work] = {}
         self.compile_seconds = self.seconds = 0.0
@@ -137,12 +138,11 @@ class Runner:
         return curves
 
     def _parts(self, number: int, alive: Sequence[int]) -> list[Part]:
-        survivors, directory = set(alive), self.directory / output.CHECKPOINTS
-        found = []
+        survivors, found = set(alive), []
         for index, group in enumerate(self.built):
             members = [i for i in group.members if i in survivors]
             if members:
-                found.append(Part(index, members, directory / f"{number:02d}-{index:04d}"))
+                found.append(Part(index, members, self.places.checkpoints / f"{number:02d}-{index:04d}"))
         return found
 
     def _compile(self, missing: Sequence[int], stop: Any) -> None:
@@ -202,9 +202,9 @@ class Runner:
         return state.sums
 
     def _hint(self) -> str:
-        if not output.can_resume(self.directory / output.CHECKPOINTS):
+        if not output.can_resume(self.places.checkpoints):
             return "interrupted"
-        return f"interrupted; go on with: jaxbandit sweep --resume --out {self.directory}"
+        return f"interrupted; go on with: {self.places.way_on('sweep')}"
 
 
 def _on_seeds(result: Result, count: int) -> Result:

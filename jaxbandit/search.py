@@ -11,6 +11,7 @@ from jaxbandit import experiment, output, processes, reporting
 from jaxbandit.config import Config, flag_values
 from jaxbandit.errors import InputError
 from jaxbandit.experiment import phase
+from jaxbandit.output import Places
 from jaxbandit.plan import Plan, groups
 from jaxbandit.rungs import Group, Result, Runner, check_delays, tabulate
 
@@ -19,7 +20,7 @@ BEST = 5  # configurations whose learning curves are kept
 
 def run(
     plan: Plan,
-    out: str,
+    out: str | Places,
     *,
     resume: bool = False,
     checkpoint_every: int | None = None,
@@ -39,17 +40,17 @@ def run(
     experiment.loops_between(checkpoint_every, configs[0])
     if max_lanes is not None and max_lanes < 1:
         raise InputError(f"max_lanes is {max_lanes}; allowed: a whole number > 0")
-    directory = epath.Path(out)
-    finished = experiment.look(plan, directory, resume)
+    places = output.places(out)
+    finished = experiment.look(plan, places, resume)
     if finished is not None:
         return finished
     check_delays(configs, plan.eta)
     built = _build(configs)
-    with output.claimed(plan, directory, resume):
-        max_lanes = _limit(max_lanes, directory / output.CHECKPOINTS / "max_lanes")
-        runner = Runner(plan, configs, built, directory, checkpoint_every, max_lanes, profile)
+    with output.claimed(plan, places, resume):
+        max_lanes = _limit(max_lanes, places.checkpoints / "max_lanes")
+        runner = Runner(plan, configs, built, places, checkpoint_every, max_lanes, profile)
         results, decisions = runner.run()
-        best = _write(plan, configs, results, decisions, directory)
+        best = _write(plan, configs, results, decisions, places)
         summary = reporting.summarize(
             results[best].curves, compile_seconds=runner.compile_seconds, run_seconds=runner.seconds
         )
@@ -66,7 +67,7 @@ def run(
                 "metric": plan.metric,
             },
         }
-        processes.by_first(lambda: _end(directory, summary))
+        processes.by_first(lambda: _end(places, summary))
     return summary
 
 
@@ -99,7 +100,7 @@ def _build(configs: Sequence[Config]) -> list[Group]:
 
 def show(plan: Plan, summary: dict[str, Any], out: str) -> None:
     """Print the leaderboard of a finished sweep."""
-    path = epath.Path(out) / "results.parquet"
+    path = output.places(out).results / "results.parquet"
     try:
         frame = pl.read_parquet(path.read_bytes())
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -113,9 +114,10 @@ def _write(
     configs: Sequence[Config],
     results: dict[int, Result],
     decisions: list[pl.DataFrame],
-    directory: epath.Path,
+    places: Places,
 ) -> int:
     """Write tables, pictures and the best configuration; return which one it is."""
+    directory = places.results
     frame = tabulate(plan, configs, dict(sorted(results.items())))
     leaders = frame["configuration"][:BEST].to_list()
     best = {reporting.name_settings(flag_values(configs[i]), plan.swept): results[i].curves for i in leaders}
@@ -132,7 +134,7 @@ def _write(
         reporting.write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
         reporting.write_metrics_csv(directory / "metrics.csv", results[leaders[0]].curves)
         for rank, (name, curves) in enumerate(best.items(), start=1):
-            with reporting.EventLog(directory / "tensorboard" / f"{rank} {name}") as events:
+            with reporting.EventLog(places.tensorboard / f"{rank} {name}") as events:
                 events.append(curves)
         title = f"{len(configs)} configurations on {configs[0].env}"
         path = directory / "sweep.png"
@@ -142,9 +144,8 @@ def _write(
     return leaders[0]
 
 
-def _end(directory: epath.Path, summary: dict[str, Any]) -> None:
+def _end(places: Places, summary: dict[str, Any]) -> None:
     """Write the summary, which says that all is there; what could be resumed is not needed any more."""
-    reporting.write_json(directory / "summary.json", summary)
-    checkpoints = directory / output.CHECKPOINTS
-    if checkpoints.exists():
-        checkpoints.rmtree()
+    reporting.write_json(places.results / "summary.json", summary)
+    if places.checkpoints.exists():
+        places.checkpoints.rmtree()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from etils import epath
 
+from jaxbandit.buckets import mounted
 from jaxbandit.errors import InputError
 
 ALLOWED = "a zip, a directory, or one CSV, TSV, '::' or Parquet file"
@@ -35,7 +36,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     Raises:
       InputError: nothing is there, it cannot be read, or it is no complete zip though it is called or starts like one.
     """
-    location = epath.Path(path).expanduser()
+    location = epath.Path(mounted(os.fspath(path))).expanduser()
     try:
         if location.is_dir():
             return _directory(location)

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from etils import epath
 
+from jaxbandit.buckets import mounted
 from jaxbandit.data.tables import is_number, reason_of, split_fields
 from jaxbandit.errors import InputError, nearest
 
@@ -50,7 +51,7 @@ def load_labelled(name_or_path: str, label_column: str | None = None) -> Labelle
 
 def _read(path: str, label_column: str | None) -> Labelled:
     try:
-        raw = epath.Path(path).expanduser().read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip()
+        raw = epath.Path(mounted(path)).expanduser().read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip()
     except OSError as error:
         raise InputError(f"data {path!r} cannot be read ({error.strerror or error}); allowed: {ALLOWED}") from None
     if not raw or b"\0" in raw[:4096]:

@@ -5,6 +5,7 @@ import os
 
 from etils import epath
 
+from jaxbandit.buckets import mounted
 from jaxbandit.data.download import cached
 from jaxbandit.data.ratings import Ratings
 from jaxbandit.data.readers import read
@@ -29,7 +30,7 @@ def load(
     name = str(name_or_path)
     columns = {"user_column": user_column, "item_column": item_column, "rating_column": rating_column}
     if name not in DATASETS:
-        if not epath.Path(name).expanduser().exists() and _is_plain_word(name):
+        if not epath.Path(mounted(name)).expanduser().exists() and _is_plain_word(name):
             raise unknown("data set", name, DATASETS)
         return read(name_or_path, **columns)
     for option, column in columns.items():

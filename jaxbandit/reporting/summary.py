@@ -32,13 +32,15 @@ def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, res
     }
 
 
-def final_lanes(curves: Curves) -> dict[str, Float[np.ndarray, " L"]]:
+def final_lanes(curves: Curves, *, exact: bool = True) -> dict[str, Float[np.ndarray, " L"]]:
     """Compute the final numbers of every lane, as `summarize` explains them.
 
+    Where they need not be exact, the window is that of the last rows that cover the final tenth of the rounds.
+
     Raises:
-        ValueError: no row begins where the final tenth of the rounds does.
+        ValueError: no row begins where the final tenth of the rounds does, and `exact`.
     """
-    last, final = _ends(curves)
+    last, final = _ends(curves, exact)
     with np.errstate(invalid="ignore", divide="ignore"):  # all arms equally good: nothing to normalise by
         normalized = 100 * last["cumulative_regret"] / last["uniform_cumulative_regret"]
     return {
@@ -62,9 +64,12 @@ def _baseline_lanes(curves: Curves) -> dict[str, Float[np.ndarray, " L"]]:
     }
 
 
-def _ends(curves: Curves) -> tuple[dict[str, Float[np.ndarray, " L"]], dict[str, Float[np.ndarray, " L"]]]:
+def _ends(
+    curves: Curves, exact: bool = True
+) -> tuple[dict[str, Float[np.ndarray, " L"]], dict[str, Float[np.ndarray, " L"]]]:
     """Every series at the end of the run, and in its final tenth."""
-    ends = [{name: values[-1] for name, values in series(part).items()} for part in (curves, _final_tenth(curves))]
+    parts = (curves, _final_tenth(curves, exact))
+    ends = [{name: values[-1] for name, values in series(part).items()} for part in parts]
     return ends[0], ends[1]
 
 
@@ -74,18 +79,18 @@ def estimate(lanes: Float[np.ndarray, " L"]) -> dict[str, float | None]:
     return {"mean": _finite(mean[0]), "stderr": _finite(stderr[0])}
 
 
-def _final_tenth(curves: Curves) -> Curves:
+def _final_tenth(curves: Curves, exact: bool) -> Curves:
     """Merge the rows of the final tenth of the rounds into one."""
     rounds = int(curves.edges[-1])
     start = rounds - math.ceil(rounds / 10)
-    row = int(np.searchsorted(curves.edges, start))
-    if curves.edges[row] != start:
+    row = int(np.searchsorted(curves.edges, start, side="right")) - 1
+    if exact and curves.edges[row] != start:
         raise ValueError(
             f"the final tenth of {rounds} rounds begins at round {start}, but no row does: "
-            f"the nearest edges are {curves.edges[row - 1]} and {curves.edges[row]}"
+            f"the nearest edges are {curves.edges[row]} and {curves.edges[row + 1]}"
         )
     sums = RoundMetrics(*(field[row:].sum(axis=0, keepdims=True) for field in curves.sums))
-    return Curves(curves.batch_size, np.array([start, rounds]), sums)
+    return Curves(curves.batch_size, np.array([curves.edges[row], rounds]), sums)
 
 
 def _finite(value: np.floating) -> float | None:

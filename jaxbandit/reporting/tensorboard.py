@@ -8,11 +8,13 @@ from typing import Any
 
 from etils import epath
 
+from jaxbandit.buckets import in_bucket
 from jaxbandit.metrics import Curves
 from jaxbandit.reporting.files import writing
 from jaxbandit.reporting.named_series import series
 
 SUFFIX = ".jaxbandit"  # marks the event files that are ours to replace
+SECONDS = 30.0  # between two uploads of an event file to a bucket
 
 
 class EventLog:
@@ -21,12 +23,18 @@ class EventLog:
     A new log writes the whole history anew and then deletes the file of an earlier, interrupted process, so that no row
     appears twice, also where that process got further than its last checkpoint. A TensorBoard that is already open is
     told to forget the old rows. The file is opened by the first `append`.
+
+    In a bucket, or under its mount, a file is an object that is there once it has been closed: it is put there whole by
+    the first `append`, then every half a minute, and at the end.
     """
 
     def __init__(self, directory: epath.PathLike) -> None:
         self._directory = epath.Path(directory)
+        self._upload_every = SECONDS if in_bucket(os.fspath(self._directory)) else None
+        self._path = self._directory
         self._file: Any = None
         self._rows = 0
+        self._flushed_at = 0.0
 
     def __enter__(self) -> "EventLog":
         return self
@@ -34,45 +42,57 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            if kind is None and self._file is not None:
+                with writing(self._directory):
+                    self._file.flush()
+        finally:
+            self.close()
 
     def append(self, curves: Curves) -> None:
-        """Write the rows that are not in the file yet; `curves` holds all rows since round 0. On disk when it returns.
+        """Write the rows that are not in the file yet; `curves` holds all rows since round 0.
+
+        On disk when it returns, and in a bucket soon after.
 
         Raises:
             InputError: the directory cannot be written.
         """
         with writing(self._directory):
-            earlier = self._open() if self._file is None else []
+            opening = self._file is None
+            earlier = self._open() if opening else []
             try:
                 self._write_rows(curves)
-                self._file.flush()
+                now = time.monotonic()
+                if opening or self._upload_every is None or now - self._flushed_at >= self._upload_every:
+                    self._file.flush()
+                    self._flushed_at = now
             except OSError:
-                path = epath.Path(self._file.path)
                 self.close()
                 if earlier:  # half a history must not stand beside a whole one
-                    path.unlink(missing_ok=True)
+                    self._path.unlink(missing_ok=True)
                 raise
             for path in earlier:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file. Every row is on disk already."""
+        """Close the file, in a bucket with its last rows; elsewhere they are on disk already."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # what could not be written has been reported by `append`
                 self._file.close()
             self._file, self._rows = None, 0
 
     def _open(self) -> list[epath.Path]:
-        from tensorboardX import RecordWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
         self._directory.mkdir(parents=True, exist_ok=True)
         earlier = list(self._directory.glob(f"*.tfevents.*{SUFFIX}"))
         # TensorBoard reads files in the order of their names, so a later one must sort behind.
         name = f"events.out.tfevents.{time.time_ns()}{SUFFIX}"
-        # tensorboardX writes gs:// itself, given a plain string
-        self._file = RecordWriter(os.fspath(self._directory / name))
+        self._path = self._directory / name
+        register_writer_factory(_Objects.NAME, _Objects)
+        kind = "" if self._upload_every is None else f"{_Objects.NAME}:"
+        self._file = RecordWriter(kind + os.fspath(self._path))
         now = time.time()
         self._file.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         start = SessionLog(status=SessionLog.START)  # "forget all steps >= 0 that you have read"
@@ -90,3 +110,32 @@ class EventLog:
             event = Event(wall_time=now, step=int(curves.interactions[row]), summary=Summary(value=values))
             self._file.write(event.SerializeToString())
         self._rows = len(curves.interactions)
+
+
+class _Objects:
+    """How tensorboardX opens the files of a bucket."""
+
+    NAME = "jaxbandit-object"
+
+    @staticmethod
+    def open(path: str) -> "_Object":
+        return _Object(epath.Path(path.removeprefix(f"{_Objects.NAME}:")))
+
+
+class _Object:
+    """A file of a bucket: kept in memory, and put there as a whole."""
+
+    def __init__(self, path: epath.Path) -> None:
+        self._path, self._parts, self._is_new = path, bytearray(), True
+
+    def write(self, data: bytes) -> None:
+        self._parts += data
+        self._is_new = True
+
+    def flush(self) -> None:
+        if self._is_new:
+            self._path.write_bytes(bytes(self._parts))
+            self._is_new = False
+
+    def close(self) -> None:
+        self.flush()
