@@ -164,6 +164,24 @@ def evaluate(
     evaluation.show(content)
 
 
+@cli.command("export", short_help="Write a trained agent, so that another process acts with it.")
+@click.argument("run", metavar="RUN_DIR")
+@click.option("--out", metavar="DIR", help="where it goes  [default: RUN_DIR/policy]")
+@click.option("--policy-seed", type=int, default=0, show_default=True, help="which of the run's simulations")
+def export_command(run: str, out: str | None, policy_seed: int) -> None:
+    """Write the agent that a run has trained: jaxbandit.load_policy(DIR).act(context) acts with it.
+
+    Beside what it has learned stand StableHLO programs for CPU, GPU and TPU. A run that was interrupted is exported as
+    it is at its last checkpoint.
+    """
+    from jaxbandit import export
+
+    content = export.export(run, out, seed=policy_seed)
+    config, place = content["config"], out or str(Path(run) / export.DIRECTORY)
+    learned = f"{content['rounds']:,} of {config['training_loops'] * config['steps_per_loop']:,} rounds"
+    click.echo(f"{config['agent']} of seed {content['seed']} after {learned}: policy in {place}")
+
+
 @cli.command(short_help="Put finished runs and sweeps beside each other.")
 @click.argument("directories", nargs=-1, required=True, metavar="DIR...")
 @click.option("--out", default="comparison", show_default=True, metavar="DIR", help="where table and picture go")

@@ -15,6 +15,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.checkpoint import Checkpoints
 from jaxbandit.config import Config, read_config, read_object
 from jaxbandit.errors import InputError
+from jaxbandit.experiment import World
 from jaxbandit.metrics import RoundMetrics
 from jaxbandit.plan import traced
 from jaxbandit.types import Context, Spec
@@ -53,8 +54,10 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     return partial(act, key, state)
 
 
-def last_state(run: str, config: Config, seed: int) -> Learned:
+def last_state(run: str, config: Config, seed: int, checkpoints: str | None = None) -> Learned:
     """Read the agent's state of one seed from the last checkpoint of a run.
+
+    `checkpoints` is the directory of the run's checkpoints where they are not in its own.
 
     Raises:
         InputError: there is none, no such seed, a run of another agent, world or static setting.
@@ -72,23 +75,38 @@ def last_state(run: str, config: Config, seed: int) -> Learned:
             )
     if not 0 <= seed < trained.seeds:
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
-    checkpoints = Checkpoints(directory / output.CHECKPOINTS)
-    place = max(checkpoints.rounds(), default=0)
-    if not 0 < place <= trained.rounds:
+    if not 0 < last_round(run, checkpoints) <= trained.rounds:
         raise InputError(f"policy_from is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
     world = experiment.build(trained)
+    state = trained_state(run, trained, world, seed, checkpoints)
+    hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
+    return Learned(state, trained.seed, bool(jax.tree.leaves(hidden)))
+
+
+def last_round(run: str, checkpoints: str | None = None) -> int:
+    """Say how many rounds are done at the last checkpoint; more than a lane has where lanes ran one after the other."""
+    return max(_checkpoints(run, checkpoints).rounds(), default=0)
+
+
+def trained_state(run: str, trained: Config, world: World, seed: int, checkpoints: str | None = None) -> Any:
+    """Read the agent's state of one seed from the last checkpoint of a run in its world.
+
+    Raises:
+        InputError: the checkpoint is damaged, or of another program.
+    """
+    directory = epath.Path(run)
     samples = interactions.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
     played, rounds = experiment.recorded(trained, world, samples) if samples else (world, None)
     (tile,) = sweep.layout(1, trained.seeds, num_devices=_devices(directory))
     like = sweep.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
     rows = len(execution.edges_of(trained.rounds, rounds)) - 1
     sums = np.zeros((len(RoundMetrics._fields), rows, 1, trained.seeds))
-    carry, *_ = checkpoints.restore(place, (like, sums, tile.config))
+    place = last_round(run, checkpoints)
+    carry, *_ = _checkpoints(run, checkpoints).restore(place, (like, sums, tile.config))
     row = int(np.flatnonzero(tile.seed == seed)[0])
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
     state = state.agent if samples else state
-    hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
-    return Learned(state.agent if trained.delay else state, trained.seed, bool(jax.tree.leaves(hidden)))
+    return state.agent if trained.delay else state
 
 
 def world_of(config: Config) -> dict[str, Any]:
@@ -107,6 +125,10 @@ def _static(config: Config) -> dict[str, Any]:
     """Settings of the agent on which shapes depend, with their values."""
     names = traced(config.agent)
     return {name: value for name, value in config.agent_settings.items() if name not in names}
+
+
+def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:
+    return Checkpoints(checkpoints or epath.Path(run) / output.CHECKPOINTS)
 
 
 def _devices(directory: epath.Path) -> int:
