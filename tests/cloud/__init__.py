@@ -1,0 +1,1 @@
+"""The services that `VertexServer` speaks for: jobs, storage, logs, TensorBoards, metadata."""
