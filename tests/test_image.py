@@ -119,7 +119,11 @@ def test_the_source_comes_after_the_dependencies() -> None:
 def test_an_unknown_accelerator_is_refused_in_one_line_before_anything_is_installed(
     accelerator: str, tmp_path: Path
 ) -> None:
-    build = dockerfile.Build(ROOT, tmp_path, tmp_path / "no-venv", ACCEL=accelerator)
+    pip = tmp_path / "bin" / "pip"
+    pip.parent.mkdir()
+    pip.write_text("#!/bin/sh\necho something is installed >&2\nexit 1\n")
+    pip.chmod(0o755)
+    build = dockerfile.Build(ROOT, tmp_path / "image", venv=tmp_path, ACCEL=accelerator)
     with pytest.raises(dockerfile.Failed) as failed:  # noqa: PT012
         for step in STEPS:
             build.carry_out(step)
