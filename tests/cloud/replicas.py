@@ -19,7 +19,7 @@ while read -r sign pid; do
     -) all="${all%% $pid *} ${all#* $pid }" ;;
   esac
 done
-for pid in $all; do kill -KILL -- "-$pid" 2>/dev/null; done
+for pid in $all; do kill -s KILL -- "-$pid" 2>/dev/null; done
 """
 
 
