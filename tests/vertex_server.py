@@ -22,7 +22,8 @@ import grpc
 from .cloud.calls import PROJECT, Calls, identity
 from .cloud.entries import LoggingService
 from .cloud.image import read_image
-from .cloud.jobs import DONE, Job, JobService
+from .cloud.jobs import JobService
+from .cloud.lives import DONE, Job
 from .cloud.replicas import Guard, Line, Site
 from .cloud.storage import Storage
 from .cloud.tracking import MetadataService, TensorboardService

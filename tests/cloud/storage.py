@@ -4,6 +4,7 @@ It asks for no credentials, as the client sends none to a host named in STORAGE_
 """
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import json
@@ -54,7 +55,8 @@ class Storage(ThreadingHTTPServer):
         self.shutdown()
         self._thread.join()
         for connection in list(self.open_connections):
-            connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for the next request of a kept connection
+            with contextlib.suppress(OSError):  # wakes a thread that waits for the next request of a kept connection
+                connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
 
     def path(self, bucket: str, name: str) -> Path:
