@@ -229,22 +229,35 @@ def _keep_programs() -> None:
 
 
 @cli.command("list")
-@click.argument("what", metavar="agents|envs|data")
+@click.argument("what", metavar="agents|envs|data|machines")
 def list_command(what: str) -> None:
-    """List agents, environments or data sets."""
+    """List agents, environments, data sets or the machines of Vertex AI."""
     if what == "data":
         _list_data()
+        return
+    if what == "machines":
+        _list_machines()
         return
     from jaxbandit.config import REGISTRIES
     from jaxbandit.reporting import print_list
 
     kinds = {f"{kind}s": kind for kind in REGISTRIES}
     if what not in kinds:
-        raise unknown("list", what, (*kinds, "data"))
+        raise unknown("list", what, (*kinds, "data", "machines"))
     registry = REGISTRIES[kinds[what]]
     rows = [(name, (factory.__doc__ or "").splitlines()[0]) for name, factory in registry.items()]
     print_list(rows, headings=("name", "what it does"))
     click.echo(f"\nTheir settings: jaxbandit run --{kinds[what]} NAME --help")
+
+
+def _list_machines() -> None:
+    from jaxbandit.reporting import print_list
+    from jaxbandit.vertex.machines import MACHINES
+
+    rows = [
+        (name, machine.words, machine.quota(spot=False)[0].rpartition("/")[2]) for name, machine in MACHINES.items()
+    ]
+    print_list(rows, headings=("name", "machine", "quota of Vertex AI"))
 
 
 @cli.group()

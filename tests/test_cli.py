@@ -207,7 +207,8 @@ def test_every_setting_has_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "names"), [("agents", AGENTS), ("envs", ENVIRONMENTS), ("data", ("ml-100k", "synth-100k"))]
+    ("what", "names"),
+    [("agents", AGENTS), ("envs", ENVIRONMENTS), ("data", ("ml-100k", "synth-100k")), ("machines", MACHINES)],
 )
 def test_lists_name_everything_at_80_columns(what, names, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")

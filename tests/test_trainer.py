@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,7 +207,7 @@ def exported(monkeypatch) -> list[tuple[str, str, str]]:
         if (Path(run) / "refuse").exists():
             raise InputError("agent is too shy")
 
-    monkeypatch.setitem(sys.modules, "jaxbandit.export", SimpleNamespace(export=export))
+    monkeypatch.setattr("jaxbandit.export.export", export)
     return calls
 
 

@@ -69,7 +69,7 @@ class Machine(NamedTuple):
     def words(self) -> str:
         """What it is, for a person."""
         if self.topology:
-            return f"{self.topology} slice of {self.machine_type} ({self.number} chips, {self.hosts} hosts)"
+            return f"{self.topology} slice of {self.machine_type}, hosts: {self.hosts}"
         return self.machine_type + (f" with {self.number} {self.accelerator}" if self.number else "")
 
     def quota(self, spot: bool) -> tuple[str, int]:
@@ -104,8 +104,8 @@ def _short_names() -> dict[str, Machine]:
         slices = [
             _slice(m, topology) for m, topologies in TPUS.items() if m.startswith(kind) for topology in topologies
         ]
-        for machine in sorted(slices, key=lambda machine: machine.hosts, reverse=True):
-            names[f"{version}-{machine.number}"] = machine  # of several the one with the fewest hosts
+        fewest = {machine.number: machine for machine in sorted(slices, key=lambda machine: -machine.hosts)}
+        names |= {f"{version}-{number}": fewest[number] for number in sorted(fewest)}
     return names
 
 

@@ -4,7 +4,6 @@ A job says where results, checkpoints and events go, goes on with what was inter
 tuning trial, and leaves the policy beside the results. It simulates nothing.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -116,12 +115,8 @@ def _settings(config: Config | Plan) -> dict[str, Any]:
 
 def _export(places: Places) -> None:
     """Leave the policy beside the results; an agent that cannot act elsewhere leaves none."""
-    try:
-        export = importlib.import_module("jaxbandit.export")
-    except ModuleNotFoundError as error:
-        if error.name != "jaxbandit.export":
-            raise
-        return
+    from jaxbandit import export
+
     try:
         export.export(str(places.results), str(places.results / POLICY), checkpoints=str(places.checkpoints))
     except InputError as error:

@@ -84,7 +84,7 @@ class Tuning(Job):
         over = not self._running()
         if self.cancelled:
             return CANCELLED if over else None
-        if bound and failed > bound:
+        if bound and failed >= bound:
             return Ending("failed", f"Too many trials failed: {failed}, with max_failed_trial_count {bound}.")
         if over and not self._more:
             return Ending("failed", "All trials failed.") if failed == len(trials) else Ending("succeeded")
