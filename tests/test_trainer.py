@@ -347,7 +347,7 @@ def test_events_in_a_bucket_are_put_there_as_wholes_at_first_now_and_then_and_at
         (file,) = job.logs.iterdir()
         return file.stat().st_size
 
-    clock = SimpleNamespace(now=1000.0)
+    clock = SimpleNamespace(now=5.0)
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     with EventLog(job.logs) as events:
         events.append(curves(1))

@@ -1,6 +1,7 @@
 """Learning curves -> TensorBoard events: mean over seeds, a step per row. Starts no thread and reads no event back."""
 
 import contextlib
+import math
 import os
 import time
 from types import TracebackType
@@ -34,7 +35,7 @@ class EventLog:
         self._path = self._directory
         self._file: Any = None
         self._rows = 0
-        self._flushed_at = 0.0
+        self._flushed_at = -math.inf
 
     def __enter__(self) -> "EventLog":
         return self
@@ -58,12 +59,11 @@ class EventLog:
             InputError: the directory cannot be written.
         """
         with writing(self._directory):
-            opening = self._file is None
-            earlier = self._open() if opening else []
+            earlier = self._open() if self._file is None else []
             try:
                 self._write_rows(curves)
                 now = time.monotonic()
-                if opening or self._upload_every is None or now - self._flushed_at >= self._upload_every:
+                if self._upload_every is None or now - self._flushed_at >= self._upload_every:
                     self._file.flush()
                     self._flushed_at = now
             except OSError:
@@ -79,7 +79,7 @@ class EventLog:
         if self._file is not None:
             with contextlib.suppress(OSError):  # what could not be written has been reported by `append`
                 self._file.close()
-            self._file, self._rows = None, 0
+            self._file, self._rows, self._flushed_at = None, 0, -math.inf
 
     def _open(self) -> list[epath.Path]:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
