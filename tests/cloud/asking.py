@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import psutil
 from google.cloud import aiplatform_v1 as v1
 
 from ..vertex_server import VertexServer
@@ -88,3 +89,11 @@ def wait_until(condition: Any, timeout: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, though perhaps nobody has asked for its exit code yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

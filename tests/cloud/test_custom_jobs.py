@@ -12,7 +12,7 @@ from google.api_core import exceptions
 from google.cloud import aiplatform_v1 as v1
 
 from ..vertex_server import VertexServer
-from .asking import PARENT, custom, output, pool, spec, wait_until
+from .asking import PARENT, custom, is_gone, output, pool, spec, wait_until
 from .calls import NUMBER
 from .image import command_line, read_image
 from .runs import ROOT
@@ -168,3 +168,16 @@ def test_a_failing_replica_ends_the_others(server: VertexServer, client: v1.JobS
     name = custom(client, spec(pool(sleeps), pool(fails)))
     job = server.wait_for(name, "FAILED", 20)
     assert job.message.error.message == "The replica workerpool1-0 exited with a non-zero status of 3."
+
+
+def test_what_a_container_has_started_ends_with_it(server: VertexServer, client: v1.JobServiceClient) -> None:
+    code = "import subprocess; print(subprocess.Popen(['sleep', '99'], stdout=subprocess.DEVNULL).pid)"
+    server.wait_for(custom(client, spec(pool(code))))
+    wait_until(lambda: is_gone(int(output(server)[0])))
+
+
+def test_a_job_without_retries_fails_with_its_machines(server: VertexServer, client: v1.JobServiceClient) -> None:
+    name = custom(client, spec(pool("import time; time.sleep(60)"), scheduling={"disable_retries": True}))
+    server.wait_for(name, "RUNNING")
+    server.preempt(name)
+    assert server.wait_for(name, "FAILED").message.error.message == "The machines of the job were preempted."

@@ -14,8 +14,9 @@ from google.cloud import aiplatform_v1 as v1
 from google.cloud import logging_v2, storage
 
 from ..vertex_server import VertexServer
-from .asking import PARENT, REPORT, custom, double, options, pool, spec, study_spec, tune, wait_until
+from .asking import PARENT, REPORT, custom, double, is_gone, options, pool, spec, study_spec, tune, wait_until
 from .calls import NUMBER
+from .replicas import Guard
 from .runs import ROOT
 
 
@@ -179,10 +180,23 @@ def test_nothing_survives_the_server_even_if_its_process_is_killed(tmp_path: Pat
         owner.kill()
         owner.wait()
     assert owner.returncode == (-9 if way == "wait" else 0)
-    assert psutil.wait_procs(children, timeout=10)[1] == []
-    mine = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
-    assert mine == []
+    wait_until(lambda: all(is_gone(child.pid) for child in children))
     wait_until(lambda: not any(_within(process, tmp_path) for process in psutil.process_iter()))
+
+
+def test_the_guard_leaves_alone_what_has_ended_and_may_be_another_process_by_now() -> None:
+    guard = Guard()
+    over, left = (subprocess.Popen(["sleep", "99"], start_new_session=True) for _ in range(2))
+    try:
+        for sign, process in (("+", over), ("+", left), ("-", over)):
+            guard.tell(sign, process.pid)
+        guard.close()
+        assert left.wait(10) == -9
+        assert over.poll() is None
+    finally:
+        for process in (over, left):
+            process.kill()
+            process.wait()
 
 
 def _within(process: psutil.Process, folder: Path) -> bool:
