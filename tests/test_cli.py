@@ -13,6 +13,7 @@ from jaxbandit.config import Config, checked, read_config
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.flags import run_options
 from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.vertex.machines import MACHINES
 from tests.command_line import ROOT, SMALL, assert_refused, call, shell
 
 
