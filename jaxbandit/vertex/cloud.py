@@ -21,7 +21,7 @@ FORMS = {
     "bucket": (r"gs://[a-z0-9][a-z0-9._-]+[a-z0-9](/[^/\s?#*\[\]]+)*/?", "gs://BUCKET or gs://BUCKET/FOLDER"),
     "service_account": (r"([^@\s]+@[^@\s]+)?", "the e-mail address of a service account"),
     "vpc_network": (r"(projects/[^/]+/global/networks/[^/]+)?", "projects/NUMBER/global/networks/NAME"),
-    "experiment": (r"([a-z0-9][a-z0-9-]{0,100})?", "lower-case letters, digits and '-'"),
+    "experiment": (r"([a-z0-9][a-z0-9-]{0,49})?", "up to 50 lower-case letters, digits and '-'"),
 }
 
 
