@@ -35,6 +35,9 @@ _VERTEX = "google.cloud.aiplatform.v1."
 class VertexServer:
     """Serves while it is entered; at its end no process, thread or port of it is left.
 
+    `variables` lead a process to it. A process reads the roots file at its first secure channel and never again: all
+    servers of one process share a certificate, and a test that is a client itself sets the variables before that.
+
     Args:
         directory: Where buckets, and what the machines hold, are kept.
         buckets: Location of each bucket by its name, such as {"mine": "US-CENTRAL1"}.

@@ -1,10 +1,15 @@
 """What the server answers to any client: tokens, lists, errors, refusals."""
 
+import time
 from pathlib import Path
 from typing import Any
 
+import google.auth.crypt
+import google.auth.jwt
 import grpc
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from google.api_core import exceptions
 from google.cloud import aiplatform_v1 as v1
 
@@ -12,14 +17,22 @@ from ..vertex_server import VertexServer
 from .asking import PARENT, custom, pool, spec
 
 
+def token_of_another_key() -> str:
+    private = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    claims = {"iat": int(time.time()), "exp": int(time.time()) + 600}
+    return google.auth.jwt.encode(google.auth.crypt.RSASigner.from_string(private), claims).decode()
+
+
 def test_a_call_without_a_token_of_the_account_is_refused(server: VertexServer) -> None:
     roots = Path(server.variables["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).read_bytes()
     address = server.variables["JAXBANDIT_VERTEX_ENDPOINT"]
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(roots)) as channel:
         get = channel.unary_unary("/google.cloud.aiplatform.v1.JobService/GetCustomJob")
-        for metadata in ([], [("authorization", "Bearer made-up")], [("authorization", "Basic eDp5")]):
+        for header in (None, "Basic eDp5", "Bearer made-up", f"Bearer {token_of_another_key()}"):
             with pytest.raises(grpc.RpcError) as refused:
-                get(b"", metadata=metadata, timeout=10)
+                get(b"", metadata=[("authorization", header)] if header else [], timeout=10)
             assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
     assert not server.requests
 
