@@ -20,7 +20,7 @@ from jaxbandit.errors import InputError
 from jaxbandit.experiment import World
 from jaxbandit.features import pair_products
 from jaxbandit.lowering import Program
-from jaxbandit.types import Context
+from jaxbandit.types import Agent, Context
 
 DIRECTORY = "policy"
 FILES = {ARRAYS, ACTIONS, PROBABILITIES}
@@ -62,20 +62,20 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
         _refuse_privileged(trained, acting)
         state = policies.trained_state(run, trained, world, seed, checkpoints)
     with experiment.phase(f"exporting {trained.agent}"):
-        files, content = pack(trained, acting, state, head)
-    _write(place, files, content)
+        files, content = pack(acting, state, trained.batch_size, head)
+    write(place, files, content)
     return content
 
 
-def pack(config: Config, world: World, state: Any, head: dict[str, Any]) -> tuple[dict[str, bytes], dict[str, Any]]:
+def pack(world: World, state: Any, batch_size: int, head: dict[str, Any]) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Make the files of a policy and the content of policy.json: `head`, what the policy takes and what it answers."""
     spec = world.environment.spec
-    mask: Any = jax.ShapeDtypeStruct((config.batch_size, spec.num_actions), jnp.bool_)
-    seen = recording.example(world.environment, world.params, config.batch_size)._replace(mask=mask)
+    mask: Any = jax.ShapeDtypeStruct((batch_size, spec.num_actions), jnp.bool_)
+    seen = recording.example(world.environment, world.params, batch_size)._replace(mask=mask)
     settings = {name: np.float32(values[0]) for name, values in world.grid.items()}
     tree = {"state": jax.tree.map(np.asarray, state), "settings": settings, **_catalogue(world, seen)}
     programs = {ACTIONS: lowering.lower(world.factory, _actions, tree, seen)}
-    if world.factory(**settings).probabilities is not None:
+    if _agent(world).probabilities is not None:
         programs[PROBABILITIES] = lowering.lower(world.factory, _probabilities, tree, seen)
     leaves = lowering.named(tree)
     read = sorted({name for program in programs.values() for name in program.arrays})
@@ -158,9 +158,12 @@ def _config_of(run: str) -> Config:
     return read_config(path)
 
 
+def _agent(world: World) -> Agent:
+    return world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
+
+
 def _refuse_privileged(config: Config, world: World) -> None:
-    agent = world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
-    if agent.privileged:
+    if _agent(world).privileged:
         raise InputError(
             f"agent is {config.agent!r}, which sees mean rewards, but nobody knows them there; allowed: all others"
         )
@@ -194,7 +197,7 @@ def _look(place: epath.Path, head: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _write(place: epath.Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
+def write(place: epath.Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
     """Write the files one by one, policy.json last: without it they are no policy. What fails leaves nothing."""
     existed = place.exists()
     try:
