@@ -135,35 +135,28 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_sweep_in_the_cloud_has_the_results_of_a_sweep_at_home(laptop, tmp_path):
+def test_a_sweep_has_the_results_of_one_at_home_also_on_two_machines_of_which_one_writes(laptop, tmp_path):
     sweep = (*SMALL, "--grid", "alpha=0.1,1,10", "--metric", "average_return")
-    result = laptop.ask("sweep", *sweep)
+    result = laptop.ask("sweep", *sweep, "--name", "one")
     assert result.status == 0, result
     assert "alpha" in result.out
     assert shell("sweep", *sweep, "--out", tmp_path / "home").status == 0
-    fetched = laptop.launch / "sweep"
-    assert (fetched / "results.csv").read_bytes() == (tmp_path / "home/results.csv").read_bytes()
+    home, fetched = tmp_path / "home", tmp_path / "launches/one/sweep"
+    assert (fetched / "results.csv").read_bytes() == (home / "results.csv").read_bytes()
     assert (fetched / "sweep.png").exists()
-    assert read(fetched / "best.json") == read(tmp_path / "home/best.json")
+    assert read(fetched / "best.json") == read(home / "best.json")
 
-
-@pytest.mark.slow
-def test_two_machines_run_one_sweep_and_one_of_them_writes(laptop, tmp_path):
-    sweep = (*SMALL, "--grid", "alpha=0.1,1,10")
-    result = laptop.ask("sweep", *sweep, "--replicas", "2")
-    assert result.status == 0, result
-    assert shell("sweep", *sweep, "--out", tmp_path / "home").status == 0
-    fetched, home = (rows(path / "results.csv") for path in (laptop.launch / "sweep", tmp_path / "home"))
-    assert [row["alpha"] for row in fetched] == [row["alpha"] for row in home]
-    assert [float(row["regret"]) for row in fetched] == pytest.approx([float(row["regret"]) for row in home], rel=1e-3)
-    assert read(laptop.launch / "sweep/summary.json")["device"]["count"] == 2
-    lines = [line for line in laptop.server.lines if line.job == laptop.jobs[0].id]
+    assert laptop.ask("sweep", *sweep, "--name", "two", "--replicas", "2").status == 0
+    both = tmp_path / "launches/two/sweep"
+    found, expected = ([float(row["average_return"]) for row in rows(path / "results.csv")] for path in (both, home))
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert read(both / "summary.json")["device"]["count"] == 2
+    lines = [line for line in laptop.server.lines if line.job == laptop.jobs[1].id]
     assert {line.task for line in lines if "simulating" in line.text} == {"workerpool0-0"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [False, True])
-def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(kill, laptop, tmp_path):
+def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp_path):
     training = (
         "--env",
         "wheel",
@@ -180,7 +173,7 @@ def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(kill, lapto
     wait_until(
         lambda: laptop.jobs and list(laptop.server.bucket(BUCKET).glob(f"{tmp_path.name}/*/train/checkpoints/*.sha256"))
     )
-    laptop.server.preempt(laptop.jobs[0].message.name, kill=kill)
+    laptop.server.preempt(laptop.jobs[0].message.name, kill=True)
     result = end(process)
     assert result.status == 0, result
     (job,) = laptop.jobs
@@ -241,29 +234,28 @@ def test_a_study_of_which_too_many_trials_fail_has_failed(laptop):
     assert "has a final_regret" in best.err
 
 
-def test_a_job_is_cancelled(laptop):
-    assert laptop.ask("train", *LONG, "--detach").status == 0
+def test_ctrl_c_leaves_the_job_which_goes_on_until_it_is_cancelled(laptop):
+    process = laptop.start("train", *laptop.cloud(), *LONG)
+    wait_until(lambda: laptop.jobs and laptop.jobs[0].state == "RUNNING" and launched(laptop))
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    result = end(process)
+    assert result.status == 130
+    assert "the job goes on" in result.err
+    assert f"jaxbandit launch cancel launches/{laptop.launch.name}" in result.err
     (job,) = laptop.jobs
-    laptop.server.wait_for(job.message.name, "RUNNING")
+    assert job.state == "RUNNING"
     assert laptop("cancel", laptop.launch).status == 0
     laptop.server.wait_for(job.message.name, "CANCELLED")
     result = laptop("wait", laptop.launch, "--poll", "0.2")
     assert result.status == 1
     assert "train has ended: cancelled" in result.err
-    assert "has ended: cancelled" in laptop("cancel", laptop.launch).err
 
 
 def test_a_job_that_takes_too_long_fails_by_its_timeout(laptop):
     result = laptop.ask("train", *LONG, "--timeout", "3s")
     assert result.status == 1
     assert "train has ended: failed" in result.err
-
-
-def test_a_service_that_does_not_answer_is_asked_again(laptop):
-    laptop.server.fail_next("GetCustomJob", "UNAVAILABLE", "connection reset", times=2)
-    result = laptop.ask("train", *QUICK)
-    assert result.status == 0, result
-    assert sum(method == "GetCustomJob" for method, _ in laptop.server.requests) > 2
 
 
 def test_exhausted_quota_is_told_by_its_name_and_leaves_nothing(laptop):
@@ -301,19 +293,6 @@ def test_a_launcher_that_is_killed_while_it_waits_is_taken_up_again(laptop):
     assert (laptop.launch / "train/summary.json").exists()
 
 
-def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(laptop):
-    process = laptop.start("train", *laptop.cloud(), *LONG)
-    wait_until(lambda: laptop.jobs and laptop.jobs[0].state == "RUNNING" and launched(laptop))
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    result = end(process)
-    assert result.status == 130
-    assert "the job goes on" in result.err
-    assert "jaxbandit launch cancel" in result.err
-    assert laptop.jobs[0].state == "RUNNING"
-    laptop("cancel")
-
-
 def launched(laptop: Laptop) -> bool:
     return bool(read(laptop.launch / "launch.json")["jobs"].get("train"))
 
@@ -324,7 +303,8 @@ def assert_last_line(result: Result, status: int, *words: str) -> None:
         assert word in result.err.splitlines()[-1], result
 
 
-def test_parameters_and_metrics_are_logged_and_a_tensorboard_is_made(laptop):
+def test_parameters_metrics_and_curves_are_tracked_though_the_service_fails_to_answer_at_times(laptop):
+    laptop.server.fail_next("GetCustomJob", "UNAVAILABLE", "connection reset", times=2)
     account = ("--service-account", "trainer@lab.iam.gserviceaccount.com")
     result = laptop.ask(
         "train", *QUICK, "--alpha", "0.25", "--experiment", "bandits", "--tensorboard", "curves", *account
@@ -343,14 +323,14 @@ def test_parameters_and_metrics_are_logged_and_a_tensorboard_is_made(laptop):
 
 
 def test_this_machine_runs_the_same_trials_without_a_cloud(tmp_path):
-    tune = ("--tune", "alpha=double:log:0.01:30", "--trials", "3", "--parallel", "2", "--metric", "final_regret")
+    tune = ("--tune", "alpha=double:log:0.01:30", "--trials", "2", "--parallel", "2", "--metric", "final_regret")
     variables = {"GOOGLE_APPLICATION_CREDENTIALS": tmp_path / "none.json"}
     final = ("--then-train", "--final", "seeds=3")
     result = end(start("launch", "local", *QUICK, *tune, *final, "--name", "mine", cwd=tmp_path, **variables))
     assert result.status == 0, result
     launch = tmp_path / "launches/mine"
     found = read(launch / "result.json")
-    values = {n: read(launch / f"hptuning/{n}/model/summary.json")["final"]["regret"]["mean"] for n in "123"}
+    values = {n: read(launch / f"hptuning/{n}/model/summary.json")["final"]["regret"]["mean"] for n in "12"}
     assert found["trial"] == min(values, key=values.get)
     trained = read_config(str(launch / "final/model/config.json"))
     assert (trained.agent_settings["alpha"], trained.seeds) == (found["parameters"]["alpha"], 3)
