@@ -163,13 +163,13 @@ def test_what_is_learned_but_not_acted_by_stays_behind(tmp_path):
 @pytest.mark.parametrize(("agent", "env"), [("linucb", "mf-per-arm"), ("neural-ucb", "mf-per-arm")])
 def test_any_number_of_users_is_served(agent, env, tmp_path):
     policy = exported(agent, env, tmp_path)
-    context = taught(agent, env)[2]
-    many = jax.tree.map(lambda x: np.tile(np.asarray(x), (3, *(1,) * (x.ndim - 1))), context)
-    for count in (0, 1, 3, 17):
-        actions = policy.act(jax.tree.map(lambda x, count=count: x[:count], many))
-        assert actions.shape == (count,)
-        assert actions.dtype == np.int32
-        np.testing.assert_array_equal(actions, policy.act(many)[:count])
+    some = [context._replace(catalogue=None) for context in contexts_of(env)]
+    many = jax.tree.map(lambda *parts: np.concatenate(parts), *some)
+    actions = policy.act(many)
+    for first, stop in ((0, 0), (0, 1), (3, 6), (8, 16), (1, 16)):
+        found = policy.act(jax.tree.map(lambda x, rows=slice(first, stop): x[rows], many))
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, actions[first:stop])
 
 
 def test_users_beyond_the_most_of_a_call_are_served_in_parts_that_draw_on_their_own(tmp_path):
