@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from jaxbandit.errors import InputError
-from jaxbandit.vertex.cloud import WORDS
+from jaxbandit.vertex.cloud import WORDS, Cloud
 
-PASSED_ON = {"ignore_unknown_options": True, "max_content_width": 120}
+PASSED_ON = {"ignore_unknown_options": True}
 LOCAL_POLL = 1.0  # seconds
 DIRECTORY = click.argument("directory", required=False, metavar="[DIR]")
 POLL = click.option("--poll", type=float, default=30.0, show_default=True, help="seconds between two looks at a job")
@@ -25,40 +25,52 @@ def launch() -> None:
     """
 
 
-def _cloud_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags of the cloud part."""
-    for name, words in reversed(WORDS.items()):
-        kind: Any = {"replicas": int, "price": float}.get(name, str)
-        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=words)(command)
-    return click.option("--cloud", metavar="FILE", help="TOML file with any of these; flags win")(command)
+def _flags(*options: Any) -> Any:
+    """Give a command flags, in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def _launch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        REST,
-        click.option("--name", help="of the launch; by default it follows from what is asked"),
-        click.option("--dry-run", is_flag=True, help="print the exact request, quota and cost; create nothing"),
-        DETACH,
-        POLL,
-    ):
-        command = option(command)
-    return _cloud_flags(command)
+def _cloud_flag(name: str, words: str) -> Any:
+    kind: Any = {"replicas": int, "price": float}.get(name, str)
+    default = getattr(Cloud, name)
+    return click.option(
+        f"--{name.replace('_', '-')}", type=kind, help=words + (f"  [default: {default}]" if default else "")
+    )
 
 
-def _study_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--tune", multiple=True, metavar="NAME=RANGE", help="as alpha=double:log:0.01:30"),
-        click.option("--metric", default="final_average_return", show_default=True, help="what is best"),
-        click.option("--algorithm", default="bayesian", show_default=True, help="bayesian, random or grid"),
-        click.option("--trials", type=int, default=24, show_default=True),
-        click.option("--parallel", type=int, default=4, show_default=True, help="trials at a time"),
-        click.option("--max-failed", type=int, help="failed trials that end the study; half of them"),
-        click.option("--stop-early", default="none", show_default=True, help="median, decay-curve or convex"),
-        click.option("--then-train", is_flag=True, help="train with the best values when they are known"),
-        click.option("--final", multiple=True, metavar="NAME=VALUE", help="flag of that training, as seeds=64"),
-    ):
-        command = option(command)
-    return command
+_cloud_flags = _flags(
+    click.option("--cloud", metavar="FILE", help="TOML file with any of the following; flags win"),
+    *(_cloud_flag(name, words) for name, words in WORDS.items()),
+)
+_name_flag = click.option("--name", help="of the launch; by default it follows from what is asked")
+_launch_flags = _flags(
+    _cloud_flags,
+    _name_flag,
+    click.option("--dry-run", is_flag=True, help="print the exact request, quota and cost; create nothing"),
+    DETACH,
+    POLL,
+    REST,
+)
+_final_flags = _flags(
+    click.option("--then-train", is_flag=True, help="train with the best values when they are known"),
+    click.option("--final", multiple=True, metavar="NAME=VALUE", help="flag of that training, as seeds=64"),
+)
+_study_flags = _flags(
+    click.option("--tune", multiple=True, metavar="NAME=RANGE", help="as alpha=double:log:0.01:30"),
+    click.option("--metric", default="final_average_return", show_default=True, help="what is best"),
+    click.option("--algorithm", default="bayesian", show_default=True, help="bayesian, random or grid"),
+    click.option("--trials", type=int, default=24, show_default=True, help="trainings, each with other values"),
+    click.option("--parallel", type=int, default=4, show_default=True, help="trials at a time"),
+    click.option("--max-failed", type=int, help="failed trials that end the study  [default: half of them]"),
+    click.option("--stop-early", default="none", show_default=True, help="median, decay-curve or convex"),
+    _final_flags,
+)
 
 
 @launch.command(context_settings=PASSED_ON)
@@ -85,7 +97,7 @@ def hpt(**given: Any) -> None:
 
 @launch.command(context_settings=PASSED_ON)
 @_study_flags
-@click.option("--name", help="of the launch; by default it follows from what is asked")
+@_name_flag
 @REST
 def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
     """Tune flags of `jaxbandit run` on this machine: the same trials as processes, without any cloud."""
@@ -116,8 +128,7 @@ def resume(directory: str | None, poll: float) -> None:
 
 @launch.command()
 @DIRECTORY
-@click.option("--then-train", is_flag=True, help="train with the best values")
-@click.option("--final", multiple=True, metavar="NAME=VALUE", help="flag of that training, as seeds=64")
+@_final_flags
 @POLL
 @DETACH
 @_cloud_flags

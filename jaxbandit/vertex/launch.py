@@ -275,6 +275,6 @@ def _going_on(launch: Launch) -> Iterator[None]:
     except Interrupted:
         going = "the job goes on in the cloud; " if launch.cloud else ""
         raise Interrupted(
-            f"interrupted; {going}go on waiting with: jaxbandit launch resume {launch.directory}"
+            f"interrupted; {going}go on with: jaxbandit launch resume {launch.directory}"
             + (f"  end it with: jaxbandit launch cancel {launch.directory}" if launch.cloud else "")
         ) from None
