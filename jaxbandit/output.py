@@ -54,7 +54,7 @@ def look(config: Config | Plan, places: Places, resume: bool) -> dict[str, Any] 
     name = str(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"out is {name!r}, a file; allowed: a directory, new or empty")
-    if not directory.exists() or not any(directory.iterdir()):
+    if not directory.exists() or not any(path for path in directory.iterdir() if not _is_unfinished(path)):
         if resume:
             raise InputError(f"resume: {name!r} holds no run; allowed: the --out of an interrupted run")
         if places.apart and places.checkpoints.exists() and any(places.checkpoints.iterdir()):
@@ -71,6 +71,11 @@ def look(config: Config | Plan, places: Places, resume: bool) -> dict[str, Any] 
     if not resume:
         raise InputError(f"out is {name!r}, which holds this run already; allowed: --resume, or another directory")
     return _summary(directory / "summary.json")
+
+
+def _is_unfinished(path: epath.Path) -> bool:
+    """Whether it is what a writer that was killed has left."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 @contextmanager

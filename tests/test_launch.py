@@ -110,10 +110,18 @@ def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_hav
     assert policy.config["agent_settings"]["alpha"] == found["parameters"]["alpha"]
     spec = policy.spec
     users = np.random.default_rng(0).normal(size=(5, spec.user_dim)).astype(np.float32)
-    arms = np.tile(np.arange(spec.num_actions), (5, 1))
+    arms, home = np.tile(np.arange(spec.num_actions), (5, 1)), laptop.directory / "home"
     actions = policy.act(policy.context(user=users, arm_id=arms))
-    assert actions.shape == (5,)
-    assert set(actions.tolist()) <= set(range(spec.num_actions))
+    assert (
+        shell(
+            "run", "--config", laptop.launch / "result.json", "--training-loops", "8", "--seeds", "3", "--out", home
+        ).status
+        == 0
+    )
+    assert shell("export", home).status == 0
+    other = jaxbandit.load_policy(str(home / "policy"))
+    assert actions.tolist() == other.act(other.context(user=users, arm_id=arms)).tolist()
+    assert len(set(actions.tolist())) > 1
 
     study, training = laptop.jobs
     assert (study.state, training.state) == ("SUCCEEDED", "SUCCEEDED")
@@ -152,7 +160,7 @@ def test_a_sweep_has_the_results_of_one_at_home_also_on_two_machines_of_which_on
     assert found == pytest.approx(expected, rel=1e-3)
     assert read(both / "summary.json")["device"]["count"] == 2
     lines = [line for line in laptop.server.lines if line.job == laptop.jobs[1].id]
-    assert {line.task for line in lines if "simulating" in line.text} == {"workerpool0-0"}
+    assert {line.task for line in lines if "simulating" in line.text or "results in" in line.text} == {"workerpool0-0"}
 
 
 @pytest.mark.slow
@@ -180,13 +188,10 @@ def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp
     assert job.restarts == 1
     assert shell("run", *training, "--out", tmp_path / "home").status == 0
     assert (laptop.launch / "train/metrics.csv").read_bytes() == (tmp_path / "home/metrics.csv").read_bytes()
-    resumed = [line.text for line in laptop.server.lines if line.job == job.id and "simulating" in line.text]
-    starts = [i for i, text in enumerate(resumed) if i and percent(text) < percent(resumed[i - 1])]
-    assert not any("  0%" in resumed[i] for i in starts), resumed
-
-
-def percent(text: str) -> int:
-    return int(text.partition("%")[0].split()[-1])
+    lines = [line.text for line in laptop.server.lines if line.job == job.id]
+    again = [i for i, text in enumerate(lines) if text.startswith("building")][1]  # of the second start
+    first = next(text for text in lines[again:] if text.startswith("simulating"))
+    assert int(first.partition("%")[0].split()[-1]) > 0, lines
 
 
 def wait_until(condition, seconds: float = 60) -> None:
@@ -266,6 +271,7 @@ def test_exhausted_quota_is_told_by_its_name_and_leaves_nothing(laptop):
     assert "--scheduling spot" in result.err.splitlines()[-1]
     assert not laptop.jobs
     assert not list((laptop.directory / "launches").iterdir())
+    assert not [path for path in laptop.server.bucket(BUCKET).glob(f"{laptop.directory.name}/**/*") if path.is_file()]
 
 
 def test_a_launch_whose_answer_was_lost_is_found_again_and_not_created_twice(laptop):
@@ -273,7 +279,6 @@ def test_a_launch_whose_answer_was_lost_is_found_again_and_not_created_twice(lap
     lost = laptop.ask("train", *QUICK)
     assert lost.status == 1
     assert f"jaxbandit launch resume launches/{laptop.launch.name}" in lost.err
-    assert "has no job that is known" in laptop("wait").err
     result = laptop("resume", "--poll", "0.2")
     assert result.status == 0, result
     assert len(laptop.jobs) == 1
@@ -434,4 +439,3 @@ def test_the_scripts_ask_for_what_their_flags_say(script, kind, tmp_path):
     first, *rest = json.loads(done.stdout)
     assert first["post"].endswith(kind)
     assert len(rest) == (kind == "hyperparameterTuningJobs")
-    assert len((ROOT / "scripts" / script).read_text().splitlines()) < 30

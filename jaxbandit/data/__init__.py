@@ -2,7 +2,7 @@
 
 from jaxbandit.data.describe import describe, gini, plot
 from jaxbandit.data.download import cache_dir, cached, fetch
-from jaxbandit.data.labelled import Labelled, load_labelled
+from jaxbandit.data.labelled import SHIPPED, Labelled, load_labelled
 from jaxbandit.data.loading import load
 from jaxbandit.data.ratings import Ratings, Truth
 from jaxbandit.data.readers import read
@@ -11,6 +11,7 @@ from jaxbandit.data.synthetic import WORLDS, World, generate, synth
 
 __all__ = [
     "DATASETS",
+    "SHIPPED",
     "WORLDS",
     "Dataset",
     "Labelled",

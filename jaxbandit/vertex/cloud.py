@@ -1,9 +1,10 @@
 """Where a launch runs and what it may cost: project, bucket, image, machine. Checked before any service is asked."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ FORMS = {
     "bucket": (r"gs://[a-z0-9][a-z0-9._-]+[a-z0-9](/[^/\s?#*\[\]]+)*/?", "gs://BUCKET or gs://BUCKET/FOLDER"),
     "service_account": (r"([^@\s]+@[^@\s]+)?", "the e-mail address of a service account"),
     "vpc_network": (r"(projects/[^/]+/global/networks/[^/]+)?", "projects/NUMBER/global/networks/NAME"),
+    "tensorboard": (
+        r'(projects/[^/"]+/locations/[^/"]+/tensorboards/[0-9]+|[^/"]{1,100})?',
+        "projects/NUMBER/locations/REGION/tensorboards/NUMBER, or a display name",
+    ),
     "experiment": (r"([a-z0-9][a-z0-9-]{0,49})?", "up to 50 lower-case letters, digits and '-'"),
 }
 
@@ -101,10 +106,20 @@ def read_cloud(path: str | None, given: Mapping[str, Any]) -> Cloud:
             raise refused_name(f"{path} has an unknown entry", name, WORDS)
         if isinstance(value, bool) or not isinstance(value, kinds.get(name, str)):
             raise InputError(f"{name} is {value!r} in {path}; allowed: {WORDS[name]}")
+    if "price" in entries:
+        entries["price"] = float(entries["price"])
     given = {name: value for name, value in given.items() if value is not None}
-    if given.get("machine", entries.get("machine")) != entries.get("machine"):
-        entries.pop("price", None)  # that of another machine
-    return checked(Cloud(**entries | given))
+    return changed(Cloud(**entries), given)
+
+
+def changed(cloud: Cloud, given: Mapping[str, Any]) -> Cloud:
+    """Put values over a cloud part, and check the whole; another machine has another price.
+
+    Raises:
+        InputError: a value is missing or wrong.
+    """
+    price = cloud.price if given.get("machine", cloud.machine) == cloud.machine else None
+    return checked(replace(cloud, **{"price": price} | dict(given)))
 
 
 def checked(cloud: Cloud) -> Cloud:
@@ -126,7 +141,7 @@ def checked(cloud: Cloud) -> Cloud:
         raise InputError(
             "service_account is missing; allowed with a tensorboard: a service account that may write to it"
         )
-    if cloud.price is not None and not cloud.price > 0:
+    if cloud.price is not None and not 0 < cloud.price < math.inf:
         raise InputError(f"price is {cloud.price}; allowed: US dollars per hour, > 0")
     return cloud
 
@@ -137,7 +152,7 @@ def duration(name: str, text: str) -> int:
     Raises:
         InputError: it is none, or longer than the service allows.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
     seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0
     if not 1 <= seconds <= LONGEST:
         raise InputError(f"{name} is {text!r}; allowed: a duration up to 7d, as 90m or 4h")

@@ -8,13 +8,15 @@ from typing import NamedTuple
 from jaxbandit import config, flags, reporting, search
 from jaxbandit.commands import RunCommand, SweepCommand, chosen_config, chosen_plan
 from jaxbandit.config import Config, takes_ratings
-from jaxbandit.data import DATASETS
+from jaxbandit.data import DATASETS, SHIPPED
 from jaxbandit.errors import InputError
 from jaxbandit.plan import Plan
+from jaxbandit.space import dashed
 from jaxbandit.vertex.study import Study
 
 COMMANDS = {"run": RunCommand, "sweep": SweepCommand}
 LAUNCHERS = ("out", "resume", "distributed")  # flags that the launcher decides
+BESIDE = ("checkpoint_every", "profile", "log_interactions", "propensity_samples")
 
 
 class Trainer(NamedTuple):
@@ -22,6 +24,7 @@ class Trainer(NamedTuple):
 
     chosen: Config | Plan
     own: list[str]  # flags given that the launcher decides
+    beside: list[str]  # flags given that are no part of a config
 
     @classmethod
     def read(cls, args: Sequence[str]) -> "Trainer":
@@ -30,14 +33,21 @@ class Trainer(NamedTuple):
         Raises:
             InputError, click.ClickException: what the trainer itself would refuse before it reads ratings.
         """
-        name = args[0]
-        with COMMANDS[name](name).make_context(f"jaxbandit {name}", list(args[1:])) as ctx:
+        command = args[0]
+        with COMMANDS[command](command).make_context(f"jaxbandit {command}", list(args[1:])) as ctx:
             own = [name for name in LAUNCHERS if ctx.params.get(name)]
-            if name == "run":
-                return cls(config.checked(chosen_config(ctx)), own)
+            given = {name: ctx.params.get(name) for name in BESIDE}
+            beside = [f"--{dashed(name)}={reporting.setting_text(value)}" for name, value in given.items() if value]
+            if command == "run":
+                return cls(config.checked(chosen_config(ctx)), own, beside)
             plan = chosen_plan(ctx)
             plan.configs()
-            return cls(plan, own)
+            return cls(plan, own, beside)
+
+    @property
+    def configs(self) -> list[Config]:
+        """The config, or all of a sweep."""
+        return self.chosen.configs() if isinstance(self.chosen, Plan) else [self.chosen]
 
     @property
     def config(self) -> Config:
@@ -60,28 +70,28 @@ def checked(command: str, args: Sequence[str], *, in_cloud: bool) -> tuple[str, 
         InputError: the trainer would refuse them, or could not see a file there.
     """
     args = (command, *_spelled_out(args))
-    trainer = Trainer.read(args)
-    if trainer.own:
-        raise InputError(
-            f"{trainer.own[0]} is given, which the launcher decides; allowed: the other flags of {command}"
-        )
-    if in_cloud:
-        _check_files(trainer.config)
+    _check(args, in_cloud)
     return args
 
 
-def check_tuned(args: Sequence[str], study: Study, final: Sequence[str] | None) -> None:
-    """Raise InputError where the trainer would refuse extreme values together, or flags of the final training."""
+def check_tuned(args: Sequence[str], study: Study, final: Sequence[str] | None, *, in_cloud: bool) -> None:
+    """Raise InputError where the trainer would refuse extreme values together, also with flags of a final training."""
     for corner in study.corners():
         tuned = [f"--{name}={value}" for name, value in corner.items()]
-        try:
-            Trainer.read([*args, *tuned])
-        except InputError as error:
-            raise InputError(f"tune: with {' '.join(tuned)} the trainer says: {error}") from None
-    if final is not None:
-        trainer = Trainer.read([*args, *tuned, *final])
-        if trainer.own:
-            raise InputError(f"final has {trainer.own[0]}, which the launcher decides; allowed: the other flags of run")
+        for more, what in (((), "tune"), (final or (), "final")):
+            try:
+                _check([*args, *tuned, *more], in_cloud)
+            except InputError as error:
+                raise InputError(f"{what}: with {' '.join((*tuned, *more))} the trainer says: {error}") from None
+
+
+def _check(args: Sequence[str], in_cloud: bool) -> None:
+    trainer = Trainer.read(args)
+    if trainer.own:
+        raise InputError(f"{trainer.own[0]} is given, which the launcher decides; allowed: other flags of {args[0]}")
+    if in_cloud:
+        for chosen in trainer.configs:
+            _check_files(chosen)
 
 
 def named_values(texts: Iterable[str]) -> tuple[str, ...]:
@@ -98,8 +108,11 @@ def _spelled_out(args: Sequence[str]) -> list[str]:
     path = flags.value_of(args, "--config")
     if path is None or path.startswith("gs://"):
         return list(args)
-    at = next(i for i, arg in enumerate(args) if arg == "--config" or arg.startswith("--config="))
-    rest = [*args[:at], *args[at + (2 if args[at] == "--config" else 1) :]]
+    rest, skip = [], False
+    for arg in args:
+        if not skip and arg != "--config" and not arg.startswith("--config="):
+            rest.append(arg)
+        skip = arg == "--config"
     values = config.flag_values(config.read_config(path))
     return [*(f"--{name}={reporting.setting_text(value)}" for name, value in values.items()), *rest]
 
@@ -107,11 +120,12 @@ def _spelled_out(args: Sequence[str]) -> list[str]:
 def _check_files(chosen: Config) -> None:
     """Raise InputError where the container would look for data that are on this machine alone."""
     made = [name for name, data in DATASETS.items() if data.source == "generated"]
-    files = [("ratings", chosen.ratings)] if takes_ratings(chosen.env) and chosen.ratings not in made else []
-    files += [(n, v) for n, v in chosen.env_settings.items() if isinstance(v, str) and Path(v).is_file()]
-    for name, path in files:
-        if not path.startswith("gs://"):
+    files = {"ratings": (chosen.ratings, made)} if takes_ratings(chosen.env) else {}
+    if "data" in chosen.env_settings:
+        files["data"] = (chosen.env_settings["data"], list(SHIPPED))
+    for name, (path, there) in files.items():
+        if path not in there and not path.startswith("gs://"):
             raise InputError(
-                f"{name} is {path!r}, which the container does not have; allowed: gs://BUCKET/PATH (copy it there)"
-                + (f", or one of {', '.join(made)}" if name == "ratings" else "")
+                f"{name} is {path!r}, which the container does not have; allowed: gs://BUCKET/PATH (copy it there), "
+                f"or one of {', '.join(there)}"
             )

@@ -1,6 +1,7 @@
 """`jaxbandit launch ...`: from flags to a launch, and what is done with it. Slow imports wait for their command."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,20 @@ from jaxbandit.errors import InputError
 from jaxbandit.vertex.cloud import WORDS, Cloud
 
 PASSED_ON = {"ignore_unknown_options": True}
-LOCAL_POLL = 1.0  # seconds
+# Of the training with the best values: what may differ from the study, in whose project, region and bucket it is.
+ELSEWHERE = ("machine", "accelerator", "topology", "image", "replicas", "scheduling", "max_wait", "timeout", "price")
 DIRECTORY = click.argument("directory", required=False, metavar="[DIR]")
-POLL = click.option("--poll", type=float, default=30.0, show_default=True, help="seconds between two looks at a job")
+
+
+def _positive(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise InputError(f"{param.name} is {value}; allowed: a number of seconds > 0")
+    return value
+
+
+POLL = click.option(
+    "--poll", type=float, default=30.0, show_default=True, callback=_positive, help="seconds between two looks at a job"
+)
 DETACH = click.option("--detach", is_flag=True, help="do not wait for the job")
 REST = click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS OF THE TRAINER]")
 
@@ -36,11 +48,11 @@ def _flags(*options: Any) -> Any:
     return decorate
 
 
-def _cloud_flag(name: str, words: str) -> Any:
+def _cloud_flag(name: str, words: str, *, default: bool = True) -> Any:
     kind: Any = {"replicas": int, "price": float}.get(name, str)
-    default = getattr(Cloud, name)
+    shown = getattr(Cloud, name) if default else None
     return click.option(
-        f"--{name.replace('_', '-')}", type=kind, help=words + (f"  [default: {default}]" if default else "")
+        f"--{name.replace('_', '-')}", type=kind, help=words + (f"  [default: {shown}]" if shown else "")
     )
 
 
@@ -103,7 +115,7 @@ def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
     """Tune flags of `jaxbandit run` on this machine: the same trials as processes, without any cloud."""
     from jaxbandit.vertex import launch, prepare
 
-    launch.start(prepare.tuning(rest, None, name=name, **_study(given)), poll=LOCAL_POLL)
+    launch.start(prepare.tuning(rest, None, name=name, **_study(given)))
 
 
 @launch.command()
@@ -131,28 +143,31 @@ def resume(directory: str | None, poll: float) -> None:
 @_final_flags
 @POLL
 @DETACH
-@_cloud_flags
+@_flags(*(_cloud_flag(name, WORDS[name], default=False) for name in ELSEWHERE))
 def best(
     directory: str | None, then_train: bool, final: tuple[str, ...], poll: float, detach: bool, **given: Any
 ) -> None:
-    """Write the best trial of a study into result.json and print it; train with it, elsewhere if flags say so."""
-    from dataclasses import replace
-
+    """Write the best trial of a study into result.json and print it; train with it, also on another machine."""
     from jaxbandit.vertex import cloud, launch, prepare, state
 
     found = state.read_launch(directory)
+    changes = {name: value for name, value in given.items() if value is not None}
     if found.study is None:
         raise InputError(f"{str(found.directory)!r} is no study; allowed: that of a launch hpt or local")
+    if (changes or final) and not then_train:
+        raise InputError(f"{next(iter(changes), 'final')} is given without then-train; allowed: both, or neither")
     if not then_train:
         click.echo(json.dumps(launch.show_best(found), indent=2))
         return
-    changes = {name: value for name, value in given.items() if value is not None and name != "cloud"}
-    elsewhere = None
-    if given["cloud"]:
-        elsewhere = cloud.read_cloud(given["cloud"], changes)
-    elif changes and found.cloud:
-        elsewhere = cloud.checked(replace(found.cloud, **changes))
-    launch.go_on(prepare.then_train(found, final, elsewhere), poll=poll, detach=detach)
+    if changes and found.cloud is None:
+        raise InputError(
+            f"{next(iter(changes))} is given for a launch on this machine; allowed: none of the cloud's flags"
+        )
+    elsewhere = cloud.changed(found.cloud, changes) if found.cloud and changes else None
+    asked = prepare.then_train(found, final, elsewhere)
+    for line in prepare.needs(asked) if found.cloud else ():
+        click.echo(line, err=True)
+    launch.go_on(asked, poll=poll, detach=detach, partial=True)
 
 
 @launch.command()

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -58,7 +58,7 @@ class Local:
         job: dict[str, Any] = {"name": name, "state": "JOB_STATE_RUNNING"}
         self._jobs[name] = job
         work = self._tune if "studySpec" in body else self._train
-        self._threads.append(threading.Thread(target=work, args=(job, body)))
+        self._threads.append(threading.Thread(target=_guarded, args=(work, job, body)))
         self._threads[-1].start()
         return name
 
@@ -77,6 +77,13 @@ class Local:
     def logs(self, name: str, trial: str | None = None) -> Iterator[str]:
         """What was printed lies beside the results."""
         raise InputError(f"{name} is on this machine; allowed: log.txt beside its results")
+
+    def claim(self, uri: str, content: bytes) -> bool:
+        """Nobody else writes here."""
+        return True
+
+    def delete(self, uri: str) -> None:
+        """Nothing was claimed."""
 
     def write(self, uri: str, content: bytes) -> None:
         """Write a file."""
@@ -151,7 +158,8 @@ class Local:
             env |= {"CLOUD_ML_TRIAL_ID": trial, "CLOUD_ML_HP_METRIC_FILE": str(output / "metrics.jsonl")}
         command = [sys.executable, "-m", "jaxbandit", *container["args"], *flags]
         with (output / "log.txt").open("ab") as log:
-            process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+            # in a session of its own: Ctrl-C reaches this process, which asks each training once to save its state
+            process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             self._processes.add(process)
             status = process.wait()
             self._processes.discard(process)
@@ -168,6 +176,14 @@ def suggestions(study: Study) -> list[dict[str, Any]]:
     sampler = "random" if study.algorithm == "random" else "sobol"
     drawn = space.points(len(names), study.trials, sampler, seed=0)
     return [{p.name: p.at(u) for p, u in zip(study.parameters, point, strict=True)} for point in drawn]
+
+
+def _guarded(work: Callable[[dict[str, Any], Mapping[str, Any]], None], job: dict[str, Any], body: Any) -> None:
+    """Let a job fail with the message of what went wrong, so that nobody waits for it."""
+    try:
+        work(job, body)
+    except Exception as error:
+        job |= {"error": {"message": f"{type(error).__name__}: {error}"}, "state": "JOB_STATE_FAILED"}
 
 
 def _last_line(output: Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from jaxbandit.errors import InputError
 from jaxbandit.vertex import command_line, requests, state
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.launch import request
@@ -51,7 +52,7 @@ def tuning(
     search = checked(Study(parameters=read_parameters(tune), **study))
     base = command_line.checked("run", args, in_cloud=cloud is not None)
     last = None if final is None else command_line.named_values(final)
-    command_line.check_tuned(base, search, last)
+    command_line.check_tuned(base, search, last, in_cloud=cloud is not None)
     return _named(Launch("", "hpt", base, cloud, search, last), name)
 
 
@@ -59,12 +60,16 @@ def then_train(launch: Launch, final: Sequence[str], cloud: Cloud | None) -> Lau
     """Add a training with the best values to a study, in another cloud part if one is given.
 
     Raises:
-        InputError: the trainer would refuse the flags.
+        InputError: there is one already, or the trainer would refuse the flags.
     """
+    if "final" in launch.jobs:
+        raise InputError(f"{str(launch.directory)!r} has a final training already; allowed: another launch for another")
     last = command_line.named_values(final)
     if launch.study is not None:
-        command_line.check_tuned(launch.args, launch.study, last)
-    return replace(launch, final=last, final_cloud=cloud)
+        command_line.check_tuned(launch.args, launch.study, last, in_cloud=launch.cloud is not None)
+    launch = replace(launch, final=last, final_cloud=cloud)
+    launch.save()
+    return launch
 
 
 def _named(launch: Launch, name: str | None) -> Launch:
@@ -88,9 +93,9 @@ def dry_run(launch: Launch) -> str:
 
 
 def needs(launch: Launch) -> list[str]:
-    """Say what a launch needs: machines, quota, waves of trials, and at most how many hours and dollars."""
+    """Say what is left of a launch needs: machines, quota, waves of trials, at most how many hours and dollars."""
     lines, dollars, price_known = [], 0.0, True
-    for stage in launch.stages:
+    for stage in (stage for stage in launch.stages if stage not in launch.jobs):
         cloud = launch.cloud_of(stage) or Cloud()
         study = launch.study if stage == "hptuning" else None
         runs, parallel = (study.trials, study.parallel) if study else (1, 1)
@@ -111,4 +116,6 @@ def needs(launch: Launch) -> list[str]:
             f"warning: {launch.study.parallel} of {launch.study.trials} trials at a time leave the search little to "
             "learn from; fewer --parallel find better values"
         )
+    if launch.study and launch.study.algorithm == "grid" and launch.study.grid_points > launch.study.trials:
+        lines.append(f"warning: of the {launch.study.grid_points:,} points of the grid {launch.study.trials} are tried")
     return lines

@@ -10,7 +10,7 @@ from jaxbandit.errors import Failure, InputError
 from jaxbandit.vertex.requests import TUNING
 
 PATIENCE = 600.0  # seconds for which a question is asked again while the service does not answer
-CREATING = 60.0  # seconds that a creation may take; it is never sent twice
+ANSWER = 60.0  # seconds to wait for an answer; a creation is never sent twice
 ENTRIES = 1000  # of logs at a time
 
 
@@ -26,7 +26,7 @@ class Vertex:
         self.project, self.region = project, region
         try:
             import google.auth
-            from google.api_core import retry
+            from google.api_core import exceptions, retry
             from google.cloud import aiplatform_v1, storage
         except ImportError as error:
             raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
@@ -38,7 +38,16 @@ class Vertex:
             self._jobs = aiplatform_v1.JobServiceClient(**options)
             self._options = options
             self._storage = storage.Client(project=project)
-        self._retry = retry.Retry(predicate=retry.if_transient_error, initial=1.0, maximum=30.0, timeout=PATIENCE)
+        # over gRPC what is not answered in time is a DeadlineExceeded, which the SDK's own predicate leaves out
+        transient = retry.if_exception_type(
+            exceptions.TooManyRequests,
+            exceptions.InternalServerError,
+            exceptions.ServiceUnavailable,
+            exceptions.GatewayTimeout,
+        )
+        again = retry.Retry(predicate=transient, initial=1.0, maximum=30.0, timeout=PATIENCE)
+        self._reading: dict[str, Any] = {"retry": again, "timeout": ANSWER}
+        self._files: dict[str, Any] = {"retry": storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE)}
 
     def check_bucket(self, uri: str) -> None:
         """Raise InputError unless the bucket exists and lies in the region alone."""
@@ -47,7 +56,7 @@ class Vertex:
         with _translated(f"bucket {uri}"):
             name = uri.removeprefix("gs://").partition("/")[0]
             try:
-                bucket = self._storage.get_bucket(name, retry=self._retry)
+                bucket = self._storage.get_bucket(name, **self._files)
             except exceptions.NotFound:
                 raise InputError(f"bucket is {uri!r}, which does not exist; allowed: one in {self.region}") from None
         if bucket.location.lower() != self.region:
@@ -65,16 +74,16 @@ class Vertex:
             if kind == TUNING:
                 tuning = self._sdk.HyperparameterTuningJob.from_json(text)
                 return self._jobs.create_hyperparameter_tuning_job(
-                    parent=parent, hyperparameter_tuning_job=tuning, timeout=CREATING
+                    parent=parent, hyperparameter_tuning_job=tuning, timeout=ANSWER
                 ).name
             job = self._sdk.CustomJob.from_json(text)
-            return self._jobs.create_custom_job(parent=parent, custom_job=job, timeout=CREATING).name
+            return self._jobs.create_custom_job(parent=parent, custom_job=job, timeout=ANSWER).name
 
     def get(self, name: str) -> dict[str, Any]:
         """Read a job; a service that does not answer is asked again for some minutes."""
         get = self._jobs.get_hyperparameter_tuning_job if f"/{TUNING}/" in name else self._jobs.get_custom_job
         with _translated(name):
-            return _json(get(name=name, retry=self._retry))
+            return _json(get(name=name, **self._reading))
 
     def find(self, kind: str, labels: Mapping[str, str]) -> str | None:
         """Name of the newest job with all these labels."""
@@ -83,14 +92,15 @@ class Vertex:
         with _translated("the list of jobs"):
             is_tuning = kind == TUNING
             jobs: Any = self._jobs.list_hyperparameter_tuning_jobs if is_tuning else self._jobs.list_custom_jobs
-            return next((job.name for job in jobs(request=request, retry=self._retry)), None)
+            found = sorted(jobs(request=request, **self._reading), key=lambda job: job.create_time)
+            return found[-1].name if found else None
 
     def cancel(self, name: str) -> None:
         """Ask for a job to be cancelled."""
         is_tuning = f"/{TUNING}/" in name
         cancel = self._jobs.cancel_hyperparameter_tuning_job if is_tuning else self._jobs.cancel_custom_job
         with _translated(name):
-            cancel(name=name, retry=self._retry)
+            cancel(name=name, **self._reading)
 
     def tensorboard(self, name: str) -> str:
         """Resource name of a managed TensorBoard, which is made if there is none of this display name."""
@@ -100,7 +110,7 @@ class Vertex:
         with _translated(f"tensorboard {name}"):
             client = self._sdk.TensorboardServiceClient(**self._options)
             request = {"parent": parent, "filter": f'display_name="{name}"'}
-            found = client.list_tensorboards(request=request, retry=self._retry)
+            found = client.list_tensorboards(request=request, **self._reading)
             if first := next(iter(found), None):
                 return first.name
             board = self._sdk.Tensorboard(display_name=name)
@@ -124,26 +134,42 @@ class Vertex:
         }
         with _translated("the logs"):
             client = LoggingServiceV2Client(**self._options | {"client_options": {"api_endpoint": endpoint}})
-            for entry in client.list_log_entries(request=request, retry=self._retry):
+            for entry in client.list_log_entries(request=request, **self._reading):
                 yield f"{entry.timestamp:%Y-%m-%d %H:%M:%S} {_text(entry)}"
 
-    def write(self, uri: str, content: bytes) -> None:
-        """Put an object into the bucket."""
+    def claim(self, uri: str, content: bytes) -> bool:
+        """Put an object into the bucket unless there is one; return whether this has happened."""
+        from google.api_core import exceptions
+
         with _translated(uri):
-            self._blob(uri).upload_from_string(content, retry=self._retry)
+            try:
+                self._blob(uri).upload_from_string(content, if_generation_match=0, **self._files)
+            except exceptions.PreconditionFailed:
+                return False
+        return True
+
+    def write(self, uri: str, content: bytes) -> None:
+        """Put an object into the bucket, over what was there."""
+        with _translated(uri):
+            self._blob(uri).upload_from_string(content, **self._files)
+
+    def delete(self, uri: str) -> None:
+        """Remove an object from the bucket."""
+        with _translated(uri):
+            self._blob(uri).delete(**self._files)
 
     def files(self, uri: str) -> dict[str, Any]:
         """Objects below a gs:// directory, by their paths within it; each has `download_as_bytes`."""
         with _translated(uri):
             bucket, _, prefix = uri.removeprefix("gs://").partition("/")
-            found = self._storage.list_blobs(bucket, prefix=prefix.rstrip("/") + "/", retry=self._retry)
+            found = self._storage.list_blobs(bucket, prefix=prefix.rstrip("/") + "/", **self._files)
             blobs = {blob.name.removeprefix(prefix.rstrip("/") + "/"): blob for blob in found}
             return {name: blob for name, blob in blobs.items() if name and not name.endswith("/")}
 
     def read(self, blob: Any) -> bytes:
         """Read one of `files`."""
         with _translated(f"gs://{blob.bucket.name}/{blob.name}"):
-            return blob.download_as_bytes(retry=self._retry)
+            return blob.download_as_bytes(**self._files)
 
     def _blob(self, uri: str) -> Any:
         bucket, _, name = uri.removeprefix("gs://").partition("/")
@@ -168,6 +194,7 @@ def _translated(what: str) -> Iterator[None]:
     Over gRPC errors are subclasses of the ones named here, over REST they are these.
     """
     import google.auth.exceptions as auth
+    import requests as http
     from google.api_core import exceptions
 
     try:
@@ -184,11 +211,13 @@ def _translated(what: str) -> Iterator[None]:
         ) from None
     except (exceptions.Forbidden, exceptions.Unauthorized) as error:
         raise InputError(f"{what}: no permission: {error.message}") from None
+    except (exceptions.Cancelled, exceptions.Aborted) as error:  # subclasses of ClientError, yet no refusal
+        raise Failure(f"{what}: {error.message}") from None
     except exceptions.ClientError as error:
         raise InputError(f"{what} was refused: {error.message}") from None
     except exceptions.RetryError as error:
         raise Failure(f"{what}: no answer for {PATIENCE:.0f} s: {_first_line(error.cause)}") from None
-    except (exceptions.GoogleAPICallError, auth.TransportError, ConnectionError) as error:
+    except (exceptions.GoogleAPICallError, auth.TransportError, http.RequestException, ConnectionError) as error:
         raise Failure(f"{what}: no answer: {_first_line(error)}") from None
 
 

@@ -1,22 +1,24 @@
 """What is known of a launch on this machine, in one file: what was asked, and which jobs it has become."""
 
+import fcntl
 import hashlib
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxbandit.errors import InputError
-from jaxbandit.reporting import write_json
-from jaxbandit.vertex.cloud import Cloud
+from jaxbandit.reporting import write_json, writing
+from jaxbandit.vertex.cloud import Cloud, checked
 from jaxbandit.vertex.requests import CUSTOM, LABELS, TUNING
 from jaxbandit.vertex.study import Parameter, Study
 
 DIRECTORY = "launches"
-FILE = "launch.json"
+FILE, LOCK = "launch.json", ".lock"
 NAME = r"[a-z][a-z0-9-]{0,49}"  # a label of the job, a folder of the bucket, and part of other names
 
 
@@ -30,15 +32,10 @@ class Launch:
     cloud: Cloud | None  # None: this machine
     study: Study | None = None
     final: tuple[str, ...] | None = None  # flags of the training with the best values; None: there is none
-    final_cloud: Cloud | None = None  # where that runs, if elsewhere
+    final_cloud: Cloud | None = None  # the cloud part of that training, if it has its own
     identity: str = field(default_factory=lambda: secrets.token_hex(4))  # tells its jobs from others of the name
     jobs: dict[str, str] = field(default_factory=dict)  # stage -> job; "": asked for, no answer seen
-    root: str = DIRECTORY
-
-    @property
-    def directory(self) -> Path:
-        """Where its file and its results are."""
-        return Path(self.root) / self.name
+    directory: Path = Path(DIRECTORY)  # where its file and its results are
 
     @property
     def stages(self) -> list[str]:
@@ -50,19 +47,22 @@ class Launch:
     @property
     def digest(self) -> str:
         """Eight digits that depend on all that was asked."""
-        asked = {
-            name: value for name, value in asdict(self).items() if name not in ("name", "identity", "jobs", "root")
-        }
+        apart = ("name", "identity", "jobs", "directory")
+        asked = {name: value for name, value in asdict(self).items() if name not in apart}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def home(self) -> str:
+        """Directory of all results, in the bucket or on this machine."""
+        return f"{self.cloud.bucket.rstrip('/')}/{self.name}" if self.cloud else str(self.directory.absolute())
+
+    def output(self, stage: str) -> str:
+        """Directory of a stage's results."""
+        return f"{self.home}/{stage}"
 
     def cloud_of(self, stage: str) -> Cloud | None:
         """Where a stage runs."""
         return self.final_cloud or self.cloud if stage == "final" else self.cloud
-
-    def output(self, stage: str) -> str:
-        """Directory of a stage's results, in the bucket or on this machine."""
-        bucket = self.cloud.bucket.rstrip("/") if self.cloud else str(self.directory.absolute())
-        return f"{bucket}/{self.name}/{stage}" if self.cloud else f"{bucket}/{stage}"
 
     def labels(self, stage: str) -> dict[str, str]:
         """Labels by which the job of a stage is found again."""
@@ -74,13 +74,46 @@ class Launch:
         launch.save()
         return launch
 
+    def without_job(self, stage: str) -> "Launch":
+        """Note that there is no job of a stage."""
+        launch = replace(self, jobs={name: job for name, job in self.jobs.items() if name != stage})
+        launch.save()
+        return launch
+
     def save(self) -> None:
         """Write the file.
 
         Raises:
             InputError: it cannot be written.
         """
-        write_json(self.directory / FILE, asdict(self) | {"digest": self.digest})
+        write_json(self.directory / FILE, self._content)
+
+    def begin(self) -> None:
+        """Write the file if there is none, so that of two launches of one name one is refused.
+
+        Raises:
+            InputError: there is one, or it cannot be written.
+        """
+        with writing(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            try:
+                with (self.directory / FILE).open("x") as file:
+                    json.dump(self._content, file)
+            except FileExistsError:
+                raise _taken(self) from None
+
+    def forget(self) -> None:
+        """Remove the file, and the directory if nothing else is in it."""
+        for name in (FILE, LOCK):
+            (self.directory / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.directory.rmdir()
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        content = asdict(self)
+        del content["directory"]
+        return content | {"digest": self.digest}
 
 
 def kind_of(stage: str) -> str:
@@ -94,57 +127,70 @@ def named(launch: Launch, name: str | None) -> Launch:
     Raises:
         InputError: the name is not allowed, or there is a launch of it already.
     """
-    launch = replace(launch, name=name or f"{launch.kind}-{launch.digest}")
-    if not re.fullmatch(NAME, launch.name) or launch.name.endswith("-"):
+    chosen = f"{launch.kind}-{launch.digest}" if name is None else name
+    if not re.fullmatch(NAME, chosen) or chosen.endswith("-"):
         raise InputError(f"name is {name!r}; allowed: up to 50 lower-case letters, digits and '-', a letter first")
+    launch = replace(launch, name=chosen, directory=Path(DIRECTORY) / chosen)
     if (launch.directory / FILE).exists():
-        raise InputError(
-            f"{str(launch.directory)!r} holds {'this' if name is None else 'a'} launch already; "
-            f"allowed: `jaxbandit launch resume {launch.directory}`, or another --name to launch once more"
-        )
+        raise _taken(launch)
     return launch
 
 
-def read_launch(directory: str | None, root: str = DIRECTORY) -> Launch:
+def _taken(launch: Launch) -> InputError:
+    same = read_launch(str(launch.directory)).digest == launch.digest
+    return InputError(
+        f"{str(launch.directory)!r} holds {'this launch already' if same else 'another launch'}; "
+        f"allowed: `jaxbandit launch resume {launch.directory}`, or another --name"
+    )
+
+
+@contextmanager
+def locked(launch: Launch) -> Iterator[Launch]:
+    """Yield the launch as its file has it now, while no other process on this machine changes it."""
+    with (launch.directory / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield read_launch(str(launch.directory)) if launch.cloud else launch
+
+
+def read_launch(directory: str | None) -> Launch:
     """Read the launch of a directory; by default the last one here.
 
     Raises:
         InputError: there is none, or it cannot be read.
     """
     if directory is None:
-        files = sorted(Path(root).glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime)
+        files = sorted(Path(DIRECTORY).glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime)
         if not files:
-            raise InputError(f"there is no launch in {root!r}; allowed: the directory of one")
+            raise InputError(f"there is no launch in {DIRECTORY!r}; allowed: the directory of one")
         path = files[-1]
     else:
         path = Path(directory) / FILE
     try:
-        return _launch(json.loads(path.read_text()), path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(path.parent)!r} holds no launch: {error}; allowed: the directory of one") from None
+        return _launch(json.loads(path.read_text()), path.parent)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{str(path.parent)!r} holds no launch ({error!r}); allowed: the directory of one") from None
 
 
-def _launch(content: dict[str, Any], path: Path) -> Launch:
+def _launch(content: dict[str, Any], directory: Path) -> Launch:
     def cloud(entries: dict[str, Any] | None) -> Cloud | None:
-        return Cloud(**entries) if entries else None
+        return checked(Cloud(**entries)) if entries else None
 
-    study = content["study"]
+    study, final = content["study"], content["final"]
+    texts = [content["name"], content["identity"], *content["args"], *content["jobs"].values(), *(final or ())]
+    if isinstance(content["args"], str) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("an entry is of a wrong kind")
     if study:
         tuned = tuple(Parameter(n, k, tuple(values), scale) for n, k, values, scale in study["parameters"])
         study = Study(**study | {"parameters": tuned})
-    rest = {name: content[name] for name in ("kind", "identity")}
     return Launch(
-        name=path.parent.name,
+        name=content["name"],
+        kind=content["kind"],
         args=tuple(content["args"]),
         cloud=cloud(content["cloud"]),
         study=study,
-        final=_flags(content["final"]),
+        final=None if final is None else tuple(final),
         final_cloud=cloud(content["final_cloud"]),
-        jobs=content["jobs"] if content["cloud"] else {},  # no job outlives the process on this machine
-        root=str(path.parent.parent),
-        **rest,
+        identity=content["identity"],
+        jobs=content["jobs"] if content["cloud"] else {},  # no job on this machine outlives its process
+        directory=directory,
     )
-
-
-def _flags(flags: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if flags is None else tuple(flags)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -107,11 +107,21 @@ class Study:
         known = {parameter.name: parameter for parameter in self.parameters}
         return {name: known[name].typed(value) for name, value in parameters.items()}
 
-    def corners(self) -> Iterable[dict[str, Any]]:
-        """Combinations of extreme values, at most so many: where one is refused, trials would fail."""
-        names = [parameter.name for parameter in self.parameters]
-        combinations = itertools.product(*(parameter.values for parameter in self.parameters))
-        return (dict(zip(names, values, strict=True)) for values in itertools.islice(combinations, MOST_CORNERS))
+    def corners(self) -> list[dict[str, Any]]:
+        """Points where a refusal by the trainer would mean failing trials.
+
+        Every extreme value beside the first ones of the others, and as many of their combinations as are reasonable.
+        """
+        ends = {p.name: p.values if p.kind == "categorical" else (p.values[0], p.values[-1]) for p in self.parameters}
+        first = {name: values[0] for name, values in ends.items()}
+        single = [first | {name: value} for name, values in ends.items() for value in values]
+        combinations = itertools.islice(itertools.product(*ends.values()), MOST_CORNERS)
+        return single + [dict(zip(ends, values, strict=True)) for values in combinations]
+
+    @property
+    def grid_points(self) -> int:
+        """Points of the whole grid."""
+        return math.prod(p.values[1] - p.values[0] + 1 if p.kind == "int" else len(p.values) for p in self.parameters)
 
 
 def read_parameters(texts: Sequence[str]) -> tuple[Parameter, ...]:
