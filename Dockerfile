@@ -12,8 +12,8 @@ ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
 WORKDIR /src
 COPY pyproject.toml scripts/constraints.txt ./
 RUN case "$ACCEL" in \
-        cpu) extras=vertex ;; \
-        tpu | cuda12 | cuda13) extras="vertex,$ACCEL" ;; \
+        cpu) extras=vertex,sklearn ;; \
+        tpu | cuda12 | cuda13) extras="vertex,sklearn,$ACCEL" ;; \
         *) echo "ACCEL is '$ACCEL'; allowed: cpu, tpu, cuda12, cuda13" >&2; exit 1 ;; \
     esac \
     && mkdir jaxbandit && touch README.md LICENSE jaxbandit/__init__.py \

@@ -12,7 +12,7 @@ pin() { # PYTHON CONSTRAINTS OUTPUT
     # hatchling builds our own package. manylinux_2_36 is Debian 12, so what the image's Debian takes or less.
     echo hatchling | uv pip compile --quiet --no-header --no-annotate --only-binary :all: \
         --python-version "$1" --python-platform x86_64-manylinux_2_36 --constraints "$2" --output-file "$3" \
-        --extra vertex --extra tpu --extra cuda12 --extra cuda13 pyproject.toml - >&2
+        --extra vertex --extra sklearn --extra tpu --extra cuda12 --extra cuda13 pyproject.toml - >&2
 }
 
 pin 3.11 "$scratch/none.txt" "$scratch/oldest.txt"

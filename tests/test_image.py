@@ -64,7 +64,7 @@ def skip_without_registry(build: dockerfile.Build) -> None:
 def requirements() -> list[Requirement]:
     """What the image can be asked to install: dependencies, the SDK, and jax for each accelerator."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [project["optional-dependencies"][name] for name in ("vertex", "cuda12", "cuda13", "tpu")]
+    extras = [project["optional-dependencies"][name] for name in ("vertex", "sklearn", "cuda12", "cuda13", "tpu")]
     return [Requirement(text) for text in sum(extras, project["dependencies"])]
 
 
