@@ -221,6 +221,7 @@ def test_requests_are_what_the_protos_of_the_service_hold(tmp_path, monkeypatch)
     job = v1.HyperparameterTuningJob.from_json(json.dumps(first["body"]))
     assert first["post"].endswith("/v1/projects/lab-project/locations/us-central1/hyperparameterTuningJobs")
     assert (job.max_trial_count, job.parallel_trial_count, job.max_failed_trial_count) == (6, 3, 3)
+    assert [p.parameter_id for p in job.study_spec.parameters] == ["alpha", "batch-size", "agent"]  # flags, with dashes
     assert job.study_spec.parameters[0].scale_type.name == "UNIT_LOG_SCALE"
     assert list(job.study_spec.parameters[1].discrete_value_spec.values) == [32, 64]
     assert list(job.study_spec.parameters[2].categorical_value_spec.values) == ["linucb", "lints"]
