@@ -19,6 +19,7 @@ from etils import epath
 from jax import export
 
 from jaxbandit import contexts
+from jaxbandit.buckets import mounted
 from jaxbandit.errors import InputError
 from jaxbandit.types import Context, Spec
 
@@ -112,7 +113,7 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     Raises:
         InputError: no policy there, a damaged one, or one of a newer jaxbandit or JAX.
     """
-    directory = epath.Path(path)
+    directory = epath.Path(mounted(str(path)))
     header = read_header(directory)
     files = {name: (directory / name).read_bytes() for name in intact(directory, header)}
     try:

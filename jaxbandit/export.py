@@ -15,6 +15,7 @@ from etils import epath
 
 from jaxbandit import artifact, experiment, interactions, lowering, output, policies, recording, reporting
 from jaxbandit.artifact import ACTIONS, ARRAYS, HEADER, PROBABILITIES
+from jaxbandit.buckets import mounted
 from jaxbandit.config import Config, read_config, read_object
 from jaxbandit.errors import InputError
 from jaxbandit.experiment import World
@@ -46,8 +47,9 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
     Raises:
         InputError: no run there, a sweep, no checkpoint, no such seed, an agent that sees mean rewards, a bad `out`.
     """
+    run = mounted(run)
     trained = _config_of(run)
-    place = epath.Path(out) if out else epath.Path(run) / DIRECTORY
+    place = epath.Path(mounted(out)) if out else epath.Path(run) / DIRECTORY
     if not 0 <= seed < trained.seeds:
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
     rounds = policies.last_round(run, checkpoints)

@@ -128,7 +128,11 @@ def _static(config: Config) -> dict[str, Any]:
 
 
 def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:
-    return Checkpoints(checkpoints or epath.Path(run) / output.CHECKPOINTS)
+    """Those named, or the run's own, or, as Vertex AI lays a job out, those beside its directory `model`."""
+    own = epath.Path(run) / output.CHECKPOINTS
+    beside = own.parent.parent / output.CHECKPOINTS
+    apart = own.parent.name == "model" and beside.exists() and not own.exists()
+    return Checkpoints(checkpoints or (beside if apart else own))
 
 
 def _devices(directory: epath.Path) -> int:

@@ -363,3 +363,10 @@ def test_events_in_a_bucket_are_put_there_as_wholes_at_first_now_and_then_and_at
     with EventLog(job.logs) as events:
         events.append(curves(4))
     assert len(list(job.logs.iterdir())) == 1
+
+
+def test_a_policy_of_another_seed_is_exported_from_where_a_job_has_left_its_checkpoints(job, tmp_path) -> None:
+    assert call("run", *SMALL).status == 0
+    result = call("export", job.model, "--policy-seed", "1", "--out", tmp_path / "policy")
+    assert result.status == 0, result
+    assert json.loads((tmp_path / "policy/policy.json").read_text())["seed"] == 1
