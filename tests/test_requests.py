@@ -8,7 +8,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.config import Config
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.errors import InputError
-from jaxbandit.flags import run_options, sweep_options
+from jaxbandit.flags import log_options, run_options, sweep_options
 from jaxbandit.vertex import commands, prepare
 from jaxbandit.vertex.cloud import Cloud, checked, duration, read_cloud
 from jaxbandit.vertex.machines import GPUS, MACHINES, TPUS, find
@@ -257,7 +257,7 @@ def test_no_flag_of_the_launcher_is_one_of_the_trainer():
     for agent in AGENTS:
         for env in ENVIRONMENTS:
             args = ["--agent", agent, "--env", env]
-            assert not tuners & {p.opts[0] for p in run_options(args, Config())}, (agent, env)
+            assert not tuners & {p.opts[0] for p in (*run_options(args, Config()), *log_options())}, (agent, env)
             assert not launchers & {p.opts[0] for p in sweep_options(args, Config())}, (agent, env)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxbandit import space
 from jaxbandit.errors import InputError
+from jaxbandit.vertex import metrics
 from jaxbandit.vertex.study import Study
 
 PATIENCE = 30.0  # seconds in which an interrupted training saves its state
@@ -155,7 +156,7 @@ class Local:
         for name, part in {"MODEL": "model", "CHECKPOINT": "checkpoints", "TENSORBOARD_LOG": "logs"}.items():
             env[f"AIP_{name}_DIR"] = str(output / part)
         if trial:
-            env |= {"CLOUD_ML_TRIAL_ID": trial, "CLOUD_ML_HP_METRIC_FILE": str(output / "metrics.jsonl")}
+            env |= {metrics.TRIAL: trial, metrics.FILE: str(output / "metrics.jsonl")}
         command = [sys.executable, "-m", "jaxbandit", *container["args"], *flags]
         with (output / "log.txt").open("ab") as log:
             # in a session of its own: Ctrl-C reaches this process, which asks each training once to save its state

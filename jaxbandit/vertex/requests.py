@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxbandit.vertex import metrics, tracking
 from jaxbandit.vertex.cloud import Cloud, duration
 from jaxbandit.vertex.study import Study
 
@@ -35,7 +36,7 @@ def tuning_job(
     tensorboard: str = "",
 ) -> dict[str, Any]:
     """Make the HyperparameterTuningJob of a study; each trial gets the tuned flags after `args`."""
-    variables = {"JAXBANDIT_METRIC": study.metric}
+    variables = {metrics.NAME: study.metric}
     return {
         "displayName": "-".join(labels[name] for name in (LABELS[0], LABELS[2])),
         "labels": dict(labels),
@@ -80,8 +81,7 @@ def _pools(
     env = {"JAX_PLATFORMS": machine.platform, **variables}
     if cloud.experiment:
         run = "-".join(labels[name] for name in LABELS[::2])
-        env |= {"JAXBANDIT_EXPERIMENT": cloud.experiment, "JAXBANDIT_EXPERIMENT_RUN": run}
-        env |= {"JAXBANDIT_REGION": cloud.region}
+        env |= {tracking.EXPERIMENT: cloud.experiment, tracking.RUN: run, tracking.REGION: cloud.region}
     pool = {
         "machineSpec": machine.spec,
         "containerSpec": {

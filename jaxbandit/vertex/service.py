@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jaxbandit.errors import Failure, InputError
+from jaxbandit.vertex import tracking
 from jaxbandit.vertex.requests import TUNING
 
 PATIENCE = 600.0  # seconds for which a question is asked again while the service does not answer
@@ -30,7 +31,7 @@ class Vertex:
             from google.cloud import aiplatform_v1, storage
         except ImportError as error:
             raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
-        endpoint = os.environ.get("JAXBANDIT_VERTEX_ENDPOINT", f"{region}-aiplatform.googleapis.com")
+        endpoint = os.environ.get(tracking.ENDPOINT, f"{region}-aiplatform.googleapis.com")
         with _translated("credentials"):
             credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
             options: dict[str, Any] = {"credentials": credentials, "client_options": {"api_endpoint": endpoint}}
