@@ -45,9 +45,9 @@ def shell(*args: object, cwd: Path | None = None) -> Result:
     return end(start(*args, cwd=cwd))
 
 
-def end(process: subprocess.Popen[str]) -> Result:
+def end(process: subprocess.Popen[str], seconds: float = 200) -> Result:
     """Wait for the end of a process."""
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=seconds)
     return Result(process.returncode, out, err)
 
 

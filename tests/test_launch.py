@@ -42,7 +42,7 @@ class Laptop:
         return start("launch", *args, cwd=self.directory, **variables)
 
     def __call__(self, *args: object, **variables: object) -> Result:
-        return end(self.start(*args, **variables))
+        return end(self.start(*args, **variables), 400)
 
     def ask(self, kind: str, *args: object, **variables: object) -> Result:
         return self(kind, *self.cloud(), *args, **variables)
@@ -82,6 +82,7 @@ def read(path: Path) -> dict:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_have_them(laptop):
     world = ("--ratings", "synth-100k", "--batch-size", "64", "--training-loops", "6", "--steps-per-loop", "10")
     tune = ("--tune", "alpha=double:log:0.01:300", "--tune", "batch-size=discrete:32,64,128", "--trials", "6")
