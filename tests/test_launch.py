@@ -15,6 +15,7 @@ import pytest
 import jaxbandit
 from jaxbandit.config import read_config
 
+from .cloud.asking import wait_until
 from .command_line import ROOT, SMALL, Result, assert_refused, call, end, shell, start
 from .vertex_server import VertexServer
 
@@ -174,7 +175,7 @@ def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp
         return [int(path.stem) for path in places]
 
     process = laptop.start("train", *laptop.cloud(), *training, "--scheduling", "spot")
-    wait_until(lambda: max(saved(), default=0) >= 20_000)  # of 400,000
+    wait_until(lambda: max(saved(), default=0) >= 20_000, timeout=60)  # of 400,000
     laptop.server.preempt(laptop.jobs[0].message.name, kill=True)
     result = end(process)
     assert result.status == 0, result
@@ -186,13 +187,6 @@ def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp
     again = [i for i, text in enumerate(lines) if text.startswith("building")][1]  # of the second start
     first = next(text for text in lines[again:] if text.startswith("simulating"))
     assert int(first.partition("%")[0].split()[-1]) > 0, lines
-
-
-def wait_until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -235,7 +229,7 @@ def test_a_study_of_which_too_many_trials_fail_has_failed(laptop):
 
 def test_ctrl_c_leaves_the_job_which_goes_on_until_it_is_cancelled(laptop):
     process = laptop.start("train", *laptop.cloud(), *LONG)
-    wait_until(lambda: laptop.jobs and laptop.jobs[0].state == "RUNNING" and launched(laptop))
+    wait_until(lambda: laptop.jobs and laptop.jobs[0].state == "RUNNING" and launched(laptop), timeout=60)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     result = end(process)
@@ -281,7 +275,7 @@ def test_a_launch_whose_answer_was_lost_is_found_again_and_not_created_twice(lap
 
 def test_a_launcher_that_is_killed_while_it_waits_is_taken_up_again(laptop):
     process = laptop.start("train", *laptop.cloud(), *QUICK)
-    wait_until(lambda: laptop.jobs)
+    wait_until(lambda: laptop.jobs, timeout=60)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     again = laptop.ask("train", *QUICK)

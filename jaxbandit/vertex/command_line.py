@@ -23,6 +23,7 @@ class Trainer(NamedTuple):
     """What a command line of `jaxbandit run` or `sweep` chooses."""
 
     chosen: Config | Plan
+    configs: list[Config]  # the config, or all of a sweep
     own: list[str]  # flags given that the launcher decides
     beside: list[str]  # flags given that are no part of a config
 
@@ -39,15 +40,10 @@ class Trainer(NamedTuple):
             given = {name: ctx.params.get(name) for name in BESIDE}
             beside = [f"--{dashed(name)}={reporting.setting_text(value)}" for name, value in given.items() if value]
             if command == "run":
-                return cls(config.checked(chosen_config(ctx)), own, beside)
+                chosen = config.checked(chosen_config(ctx))
+                return cls(chosen, [chosen], own, beside)
             plan = chosen_plan(ctx)
-            plan.configs()
-            return cls(plan, own, beside)
-
-    @property
-    def configs(self) -> list[Config]:
-        """The config, or all of a sweep."""
-        return self.chosen.configs() if isinstance(self.chosen, Plan) else [self.chosen]
+            return cls(plan, plan.configs(), own, beside)
 
     @property
     def config(self) -> Config:
@@ -78,7 +74,7 @@ def check_tuned(args: Sequence[str], study: Study, final: Sequence[str] | None, 
     """Raise InputError where the trainer would refuse extreme values together, also with flags of a final training."""
     for corner in study.corners():
         tuned = [f"--{name}={value}" for name, value in corner.items()]
-        for more, what in (((), "tune"), (final or (), "final")):
+        for what, more in [("tune", ()), *([("final", final)] if final else [])]:
             try:
                 _check([*args, *tuned, *more], in_cloud)
             except InputError as error:

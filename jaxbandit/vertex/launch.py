@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,11 +82,12 @@ def start(launch: Launch, *, detach: bool = False, poll: float = POLL) -> Launch
             with _going_on(launch):
                 launch = submit(launch, service, launch.stages[0])
         except InputError:  # the job was refused
-            if launch.cloud is not None:
-                service.delete(_claim_uri(launch))
+            service.delete(_claim_uri(launch))
             launch.forget()
             raise
-        return _carry_out(launch, service, poll, detach=detach, told=detach)
+        if detach:
+            return _leave(launch, launch.stages[0])
+        return _carry_out(launch, service, poll)
 
 
 def go_on(launch: Launch, *, detach: bool = False, poll: float = POLL, partial: bool = False) -> Launch:
@@ -194,19 +196,22 @@ def address(launch: Launch, stage: str) -> str:
     return f"https://console.cloud.google.com/agent-platform/{where}/training/{number}?project={cloud.project}"
 
 
-def _carry_out(
-    launch: Launch, service: Service, poll: float, *, detach: bool, told: bool = False, partial: bool = False
-) -> Launch:
-    """`told`: the first job is new and may be left alone."""
+def _carry_out(launch: Launch, service: Service, poll: float, *, detach: bool = False, partial: bool = False) -> Launch:
+    """`detach`: do not wait for a job that is new."""
     with _going_on(launch):
         for stage in launch.stages:
-            new = told or not launch.jobs.get(stage)
+            is_new = not launch.jobs.get(stage)
             launch = submit(launch, service, stage)
-            if detach and new:
-                reporting.say(f"{stage}: {address(launch, stage)}")
-                reporting.say(f"go on with: jaxbandit launch resume {launch.directory}")
-                return launch
+            if detach and is_new:
+                return _leave(launch, stage)
             _finish(launch, service, stage, poll, partial)
+    return launch
+
+
+def _leave(launch: Launch, stage: str) -> Launch:
+    """Say where the job is that nobody waits for here."""
+    reporting.say(f"{stage}: {address(launch, stage)}")
+    reporting.say(f"go on with: jaxbandit launch resume {launch.directory}")
     return launch
 
 
@@ -278,9 +283,7 @@ def _known(launch: Launch, service: Service) -> Launch:
     if not known:
         way = f"`jaxbandit launch resume {launch.directory}` creates it"
         raise InputError(f"{str(launch.directory)!r} has no job; allowed: {way}")
-    now.jobs.clear()
-    now.jobs.update(known)
-    return now
+    return replace(now, jobs=known)
 
 
 def _claim_uri(launch: Launch) -> str:

@@ -20,7 +20,7 @@ def custom_job(
     `output` is its gs:// directory, `args` the trainer's command line, `tensorboard` a resource name.
     """
     return {
-        "displayName": "-".join(labels[name] for name in (LABELS[0], LABELS[2])),
+        "displayName": _title(labels),
         "labels": dict(labels),
         "jobSpec": _job_spec(cloud, args, output, labels, {}, tensorboard),
     }
@@ -38,7 +38,7 @@ def tuning_job(
     """Make the HyperparameterTuningJob of a study; each trial gets the tuned flags after `args`."""
     variables = {metrics.NAME: study.metric}
     return {
-        "displayName": "-".join(labels[name] for name in (LABELS[0], LABELS[2])),
+        "displayName": _title(labels),
         "labels": dict(labels),
         "studySpec": study.spec,
         "maxTrialCount": study.trials,
@@ -46,6 +46,12 @@ def tuning_job(
         "maxFailedTrialCount": study.most_failed,
         "trialJobSpec": _job_spec(cloud, args, output, labels, variables, tensorboard),
     }
+
+
+def _title(labels: Mapping[str, str]) -> str:
+    """Name of a job for people: that of its launch, and the stage."""
+    name, _, stage = LABELS
+    return f"{labels[name]}-{labels[stage]}"
 
 
 def _job_spec(
@@ -80,8 +86,7 @@ def _pools(
     machine = cloud.chosen_machine
     env = {"JAX_PLATFORMS": machine.platform, **variables}
     if cloud.experiment:
-        run = "-".join(labels[name] for name in LABELS[::2])
-        env |= {tracking.EXPERIMENT: cloud.experiment, tracking.RUN: run, tracking.REGION: cloud.region}
+        env |= {tracking.EXPERIMENT: cloud.experiment, tracking.RUN: _title(labels), tracking.REGION: cloud.region}
     pool = {
         "machineSpec": machine.spec,
         "containerSpec": {

@@ -1,4 +1,4 @@
-"""Vertex AI, Cloud Storage and Cloud Logging through Google's clients. The only place that imports the cloud SDK."""
+"""Vertex AI, Cloud Storage and Cloud Logging through Google's clients. The launcher imports the SDK here alone."""
 
 import json
 import os

@@ -68,14 +68,12 @@ def best(study: Study, job: Mapping[str, Any]) -> dict[str, Any]:
     return {"trial": leaders[0].number, "metric": metric, "parameters": leaders[0].parameters}
 
 
-def progress(study: Study | None) -> Callable[[Mapping[str, Any]], None]:
+def progress(study: Study) -> Callable[[Mapping[str, Any]], None]:
     """Make what says, at each look at the job, how many trials have ended and what the best one has."""
     last = ""
 
     def watch(job: Mapping[str, Any]) -> None:
         nonlocal last
-        if study is None:
-            return
         trials = read(study, job)
         ended = sum(trial.state not in OPEN for trial in trials)
         failed = sum(trial.state == "INFEASIBLE" for trial in trials)
@@ -95,19 +93,16 @@ def show(study: Study, job: Mapping[str, Any], directory: Path) -> None:
     if not trials:
         return
     leaders = ranked(study, trials)
-    rest = [trial for trial in trials if trial not in leaders]
+    ordered = leaders + [trial for trial in trials if trial not in leaders]
     names = [parameter.name for parameter in study.parameters]
-    columns = {name: [trial.parameters.get(name) for trial in (*leaders, *rest)] for name in names}
-    frame = pl.DataFrame(
-        {
-            "trial": [trial.number for trial in (*leaders, *rest)],
-            **columns,
-            study.metric: [trial.value for trial in (*leaders, *rest)],
-            "state": [trial.state for trial in (*leaders, *rest)],
-            "why": [trial.why for trial in (*leaders, *rest)],
-        },
-        strict=False,
-    )
+    columns = {
+        "trial": [trial.number for trial in ordered],
+        **{name: [trial.parameters.get(name) for trial in ordered] for name in names},
+        study.metric: [trial.value for trial in ordered],
+        "state": [trial.state for trial in ordered],
+        "why": [trial.why for trial in ordered],
+    }
+    frame = pl.DataFrame(columns, strict=False)
     reporting.write_bytes(directory / "trials.csv", frame.write_csv().encode())
     title = f"{len(trials)} trials, {study.metric}"
     values = {int(trial.number): trial.value for trial in leaders if trial.value is not None}

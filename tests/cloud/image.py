@@ -1,12 +1,13 @@
 """The image that a job names: what the repository's Dockerfile makes a container start with. It builds nothing."""
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from ..dockerfile import read
 
 DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
 # Places in the image, which are others on this machine.
@@ -23,10 +24,8 @@ class Image(NamedTuple):
 
 def read_image(dockerfile: Path = DOCKERFILE) -> Image:
     """Read ENTRYPOINT, CMD and the plain variables of the last stage."""
-    text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE)
     image = Image([], [], {})
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        word, _, rest = line.strip().partition(" ")
+    for word, rest in read(dockerfile):
         if word.upper() == "FROM":
             image = Image([], [], {})
         elif word.upper() == "ENTRYPOINT":
