@@ -23,12 +23,12 @@ from matplotlib.figure import Figure
 from measuring import Report
 from scaling_plot import BLUE, GREY, GRID, INK, ORANGE, short, style
 
-from jaxbandit import sweep
+from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config, checked
-from jaxbandit.errors import InputError
-from jaxbandit.experiment import World, build, make_environment
-from jaxbandit.metrics import mean_stderr
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.run import World, build, make_environment
+from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation.metrics import mean_stderr
 
 WORLDS = {
     "mf-per-arm": "arms with features",

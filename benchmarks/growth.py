@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 from measuring import Report
 from scaling_plot import BLUE, GREY, GRID, INK, ORANGE, style
 
-from jaxbandit import sweep
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.hyperparameters import hyperparameters
-from jaxbandit.metrics import mean_stderr
+from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation.metrics import mean_stderr
 
 COLOURS = {"uniform": GREY, "linucb": BLUE, "lints": ORANGE, "nig-lints": "#009e73"}
 WORLDS: dict[str, tuple[str, dict[str, Any]]] = {

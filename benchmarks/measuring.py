@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbandit import sweep
+from jaxbandit.simulation import lanes as sweep
 
 RESULTS = Path(__file__).parent / "results"
 ALPHAS = (0.01, 30.0)  # ends of the values of alpha that a sweep tries

@@ -16,9 +16,9 @@ import agent_tables
 import polars as pl
 import speed_tables
 
+from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.hyperparameters import Hyperparameter, hyperparameters
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -17,9 +17,9 @@ import numpy as np
 from measuring import ALPHAS, Report, lanes_runner, timed
 from throughput import CASES, world_of
 
-from jaxbandit import simulate
 from jaxbandit.data import load
-from jaxbandit.experiment import World
+from jaxbandit.experiments.run import World
+from jaxbandit.simulation import rounds as simulate
 
 NAMES = ("reference", "batch 4096", "sweep")
 MATRIX, VECTOR, CACHED, REPEATS = 4096, 2**26, 2**16, 5

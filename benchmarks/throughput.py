@@ -21,10 +21,10 @@ import jax
 import numpy_linucb
 from measuring import Report, lanes_runner, rates, timed
 
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
-from jaxbandit.experiment import Config, World, build, checked
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.experiments.run import Config, World, build, checked
 
 REFERENCE = {"env_settings": {"factorizer": "svd"}, "agent_settings": {"alpha": 10.0, "tikhonov_weight": 0.001}}
 NEURAL = {"agent": "neural-epsilon-greedy", "agent_settings": {}}

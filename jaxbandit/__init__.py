@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxbandit.artifact import Policy, load_policy
+    from jaxbandit.policies.load import Policy, load_policy
 
 __all__ = ["Policy", "load_policy"]
 
@@ -15,6 +15,6 @@ def __getattr__(name: str) -> Any:
     """Import JAX no sooner than somebody asks for a policy: the command line shows its help without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from jaxbandit import artifact
+    from jaxbandit.policies import load
 
-    return getattr(artifact, name)
+    return getattr(load, name)

@@ -1,5 +1,5 @@
 """`python -m jaxbandit` is `jaxbandit`."""
 
-from jaxbandit.cli import main
+from jaxbandit.cli.main import main
 
 main()

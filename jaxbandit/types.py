@@ -1,7 +1,7 @@
 """The architecture in one file: what environments and agents are, and what passes between them. No logic.
 
 Two batch axes that are never mixed up. B, the batch: users served by one agent between two of its updates. Lanes:
-independent simulations (configuration x seed); no type here knows of them, `jaxbandit.sweep` adds them with `vmap`.
+independent simulations (configuration x seed); no type here knows of them, `simulation.lanes` adds them with `vmap`.
 Letters: B users per round, K arms offered, Du and Da features of a user and of an arm, N items in the catalogue.
 """
 

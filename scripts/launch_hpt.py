@@ -6,7 +6,7 @@ python scripts/launch_hpt.py [--dry-run] [--machine h100x1 ...]
 import sys
 from pathlib import Path
 
-from jaxbandit.cli import main
+from jaxbandit.cli.main import main
 
 CLOUD = ["--cloud", str(Path(__file__).with_name("cloud.toml"))]
 TRAINING = ["--agent=linucb", "--ratings=synth-100k", "--training-loops=200", "--seeds=8"]

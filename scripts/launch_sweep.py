@@ -6,7 +6,7 @@ python scripts/launch_sweep.py [--dry-run] [--machine v5e-8 --image ...-tpu ...]
 import sys
 from pathlib import Path
 
-from jaxbandit.cli import main
+from jaxbandit.cli.main import main
 
 CLOUD = ["--cloud", str(Path(__file__).with_name("cloud.toml"))]
 SWEEP = ["--agent=linucb", "--grid", "alpha=log:0.01:100:64", "--seeds=16", "--ratings=synth-100k"]

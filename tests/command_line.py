@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxbandit import cli
+from jaxbandit.cli import main
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(main.__file__).parents[1]
 SMALL = ("--env", "wheel", "--batch-size", "8", "--training-loops", "20", "--steps-per-loop", "15", "--seeds", "2")
 
 
@@ -26,7 +26,7 @@ def call(*args: object) -> Result:
     out, err, status = io.StringIO(), io.StringIO(), None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main([str(arg) for arg in args])
+            main.main([str(arg) for arg in args])
         except SystemExit as end:
             status = end.code
     return Result(status, out.getvalue(), err.getvalue())

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from jaxbandit import simulate
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import takes_ratings
+from jaxbandit.agents.models.features import pair_products
 from jaxbandit.data import Ratings
 from jaxbandit.data.synthetic import World, generate
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.envs.outcome import expected, outcome
-from jaxbandit.features import pair_products
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.experiments.config import takes_ratings
+from jaxbandit.simulation import rounds
 from jaxbandit.types import Catalogue, Context, Environment, Spec
 
 # Users and arms have five features each: a rank of three and two biases. Equal shapes share compiled operations.
@@ -126,8 +126,8 @@ def one_lane(environment: Environment, params: Any, factory, batch_size: int):
     @jax.jit
     def run(params, key, hyperparameters, edges):
         agent = factory(**hyperparameters)
-        carry = simulate.start(key, environment, params, agent)
-        return simulate.simulate(key, environment, params, agent, batch_size, carry, edges)
+        carry = rounds.start(key, environment, params, agent)
+        return rounds.simulate(key, environment, params, agent, batch_size, carry, edges)
 
     return partial(run, params)
 

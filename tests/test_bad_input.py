@@ -28,7 +28,7 @@ def refused(tmp_path, monkeypatch):
 
     def refuse(*args: object, words: tuple[str, ...], compiled: bool = False, command: str = "run") -> Result:
         if not compiled:
-            monkeypatch.setattr("jaxbandit.sweep.compile_program", no_program)
+            monkeypatch.setattr("jaxbandit.simulation.lanes.compile_program", no_program)
         out = tmp_path / "runs" / "bad"
         result = call(command, "--seeds", "2", "--out", out, *args)
         assert_refused(result, *words)
@@ -88,7 +88,7 @@ def ratings(tmp_path) -> Path:
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_before_any_work(refused, monkeypatch, flags, words) -> None:
-    monkeypatch.setattr("jaxbandit.factorization.als.als", None)
+    monkeypatch.setattr("jaxbandit.data.factorization.als.als", None)
     result = refused(*flags.split(), words=words)
     assert "compiling" not in result.err
 
@@ -189,7 +189,7 @@ def test_a_directory_of_another_configuration_is_refused_and_untouched(finished)
 
 
 def test_the_directory_is_looked_at_before_ratings_are(finished, monkeypatch) -> None:
-    monkeypatch.setattr("jaxbandit.experiment.build", None)
+    monkeypatch.setattr("jaxbandit.experiments.run.build", None)
     assert_refused(call("run", "--out", finished), "another configuration", "env wheel and mf-per-arm")
 
 
@@ -277,7 +277,7 @@ def test_a_checkpoint_of_other_rows_is_refused(finished, tmp_path, monkeypatch) 
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     (run / "summary.json").unlink()
-    monkeypatch.setattr("jaxbandit.execution.ROWS", 10)
+    monkeypatch.setattr("jaxbandit.simulation.chunks.ROWS", 10)
     assert_refused(call("run", "--resume", "--out", run), "checkpoint", "belongs to another program")
 
 

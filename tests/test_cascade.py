@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import experiment, posterior
+from jaxbandit._core.errors import InputError
 from jaxbandit.agents.cascade import cascade_linucb, cascade_plackett_luce, looked_at, plackett_luce, top
-from jaxbandit.config import Config, checked
+from jaxbandit.agents.models import gaussian
 from jaxbandit.envs.cascade import cascade, clicks
 from jaxbandit.envs.outcome import slate_outcome
-from jaxbandit.errors import InputError
-from jaxbandit.metrics import measure
+from jaxbandit.experiments import run as experiment
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.simulation.metrics import measure
 from jaxbandit.types import Interaction, Outcome, Spec
 
 from .support import assert_counts, assert_mean, f64, make_agent, one_lane, users
@@ -138,7 +139,7 @@ def test_cascade_linucb_ranks_by_its_upper_bounds():
     agent = cascade_linucb(Spec(4, 3, 2, slate_size=2), alpha=0.7, features="concat", add_bias=False)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((30, 5))
-    state = posterior.Posterior(jnp.float32(x.T @ x), jnp.float32(x.T @ rng.random(30)), jnp.float32(30))
+    state = gaussian.Posterior(jnp.float32(x.T @ x), jnp.float32(x.T @ rng.random(30)), jnp.float32(30))
     context = users(6, 3, arms=jnp.asarray(rng.standard_normal((6, 4, 2)), jnp.float32))
     inverse = np.linalg.inv(f64(state.precision) + np.eye(5))
     pairs = np.concatenate([np.repeat(f64(context.user)[:, None], 4, axis=1), f64(context.arms)], axis=-1)

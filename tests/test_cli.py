@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config, checked, read_config
+from jaxbandit.cli.flags import run_options
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.flags import run_options
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.experiments.config import Config, checked, read_config
 from jaxbandit.vertex.machines import MACHINES
 from tests.command_line import ROOT, SMALL, assert_refused, call, shell
 
@@ -37,7 +37,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         configs.append(checked(config))
         raise Enough
 
-    monkeypatch.setattr("jaxbandit.experiment.run", run)
+    monkeypatch.setattr("jaxbandit.experiments.run.run", run)
 
     def choose(*args: object) -> Config:
         with pytest.raises(Enough):
@@ -59,7 +59,7 @@ def planned(monkeypatch: pytest.MonkeyPatch):
         plans.append((plan, options))
         raise Enough
 
-    monkeypatch.setattr("jaxbandit.search.run", run)
+    monkeypatch.setattr("jaxbandit.experiments.sweep.run", run)
 
     def choose(*args: object):
         with pytest.raises(Enough):

@@ -8,12 +8,12 @@ import pytest
 from matplotlib import image
 from rich.console import Console
 
-from jaxbandit.comparison import compare
-from jaxbandit.config import Config, checked
-from jaxbandit.errors import InputError
-from jaxbandit.experiment import run
-from jaxbandit.metrics import Curves, RoundMetrics
+from jaxbandit._core.errors import InputError
+from jaxbandit.experiments.compare import compare
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.run import run
 from jaxbandit.reporting import summarize, write_json, write_metrics_csv
+from jaxbandit.simulation.metrics import Curves, RoundMetrics
 
 
 def curves(*regrets):

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxbandit import simulate, sweep
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.config import Config
-from jaxbandit.delay import delayed
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.errors import InputError
-from jaxbandit.experiment import check_slates
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.experiments.config import Config
+from jaxbandit.experiments.run import check_slates
+from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation import rounds
+from jaxbandit.simulation.checkpoints import Checkpoints
+from jaxbandit.simulation.delay import delayed
 from jaxbandit.types import Interaction
 
 from .support import bounded, make_agent, masked, one_lane, small_world
@@ -95,8 +96,8 @@ def test_actions_are_in_range_and_allowed(agent, env):
 def test_update_keeps_tree_shapes_and_dtypes(agent, env):
     environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
-    carry = jax.eval_shape(lambda key: simulate.start(key, environment, params, policy), ROOT)
-    step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
+    carry = jax.eval_shape(lambda key: rounds.start(key, environment, params, policy), ROOT)
+    step = partial(rounds.one_round, ROOT, environment, params, policy, BATCH)
     after = jax.eval_shape(step, carry, jax.ShapeDtypeStruct((), jnp.int32))[0]
     assert jax.tree.structure(after) == jax.tree.structure(carry)
     assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(carry)]
@@ -149,8 +150,8 @@ def test_lanes_of_a_sweep_on_8_devices_equal_simulations_alone_on_one(agent, env
 def test_a_compiled_round_equals_an_eager_one(agent, env):
     environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
-    carry = jax.jit(lambda: simulate.start(ROOT, environment, params, policy))()
-    step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
+    carry = jax.jit(lambda: rounds.start(ROOT, environment, params, policy))()
+    step = partial(rounds.one_round, ROOT, environment, params, policy, BATCH)
     eager, compiled = step(carry, jnp.int32(0)), jax.jit(step)(carry, jnp.int32(0))
     # float32 in another order; users of the linear worlds have features up to 10.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), eager, compiled)
@@ -163,7 +164,7 @@ def test_rewards_of_weight_zero_are_ignored(agent, env):
 
     @jax.jit
     def learned(reward):
-        carry = simulate.start(ROOT, environment, params, policy)
+        carry = rounds.start(ROOT, environment, params, policy)
         context, means = environment.observe(ROOT, params, carry.environment, BATCH)
         context = context._replace(truth=means) if policy.privileged else context
         decision = policy.select(ROOT, carry.agent, context)

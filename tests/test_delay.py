@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import experiment, simulate, words
+from jaxbandit._core import prng
+from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config, checked
-from jaxbandit.delay import delayed
-from jaxbandit.errors import InputError
-from jaxbandit.plan import groups, make_plan
-from jaxbandit.rungs import check_delays
+from jaxbandit.experiments import run as experiment
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.halving import check_delays
+from jaxbandit.experiments.sweep_config import groups, make_plan
+from jaxbandit.simulation import rounds as simulate
+from jaxbandit.simulation.delay import delayed
 from jaxbandit.types import Agent, Decision, Interaction
 
 from .support import f64, make_agent, masked, small_world
@@ -61,7 +63,7 @@ def by_hand(agent: str, env: str, delay: int):
     policy = make_agent(agent, environment)()
 
     def act(params, carry, round):
-        keys = words.split(words.fold_in(ROOT, round), 4)
+        keys = prng.split(prng.fold_in(ROOT, round), 4)
         context, means = environment.observe(keys[0], params, carry.environment, BATCH)
         decision = policy.select(keys[1], carry.agent, context)
         state, outcome = environment.respond(keys[2], params, carry.environment, context, means, decision.action)
@@ -137,7 +139,7 @@ def test_without_a_delay_the_program_has_none():
 )
 def test_a_delay_that_is_none_or_outlasts_the_run_is_refused(delay, words):
     config = Config(env="wheel", training_loops=2, steps_per_loop=3)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=prng):
         checked(replace(config, delay=delay))
     assert checked(replace(config, delay=5)).delay == 5
 

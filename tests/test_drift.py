@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import hyperparameters
 from jaxbandit.types import Agent, Context, Interaction, Spec
 
 ROUNDS, ARMS, DIM = 100_000, 4, 3

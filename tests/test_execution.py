@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbandit import execution
-from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.errors import InputError
-from jaxbandit.execution import State, Work
-from jaxbandit.metrics import RoundMetrics
-from jaxbandit.sweep import Program, Tile, layout
+from jaxbandit._core.errors import InputError
+from jaxbandit.simulation import chunks as execution
+from jaxbandit.simulation.checkpoints import Checkpoints
+from jaxbandit.simulation.chunks import State, Work
+from jaxbandit.simulation.lanes import Program, Tile, layout
+from jaxbandit.simulation.metrics import RoundMetrics
 
 
 @settings(max_examples=300, deadline=None)
@@ -124,7 +124,7 @@ def saves(work: Work, place: Path, every: int | None, monkeypatch, seconds: floa
         now[0] += seconds
 
     monkeypatch.setattr(Checkpoints, "save", save)
-    monkeypatch.setattr("jaxbandit.execution.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("jaxbandit.simulation.chunks.time.perf_counter", lambda: now[0])
     options = {"watch": tick, "stop": threading.Event(), "trace": lambda: None}
     execution.advance(work, execution.start(work, None), Checkpoints(place), every=every, **options)
     return found

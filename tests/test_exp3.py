@@ -7,9 +7,9 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import beta
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.agents import bernoulli, bounded, exp3
 from jaxbandit.agents.baselines import best_fixed_arm
-from jaxbandit.errors import InputError
 from jaxbandit.types import Interaction, Spec
 
 from .support import assert_counts, coins, make_agent, one_lane, users

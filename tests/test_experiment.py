@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxbandit import experiment
-from jaxbandit.config import Config, checked, read_config
-from jaxbandit.errors import InputError
-from jaxbandit.execution import ROWS, row_edges
+from jaxbandit._core.errors import InputError
+from jaxbandit.experiments import run
+from jaxbandit.experiments.config import Config, checked, read_config
+from jaxbandit.simulation.chunks import ROWS, row_edges
 from tests.command_line import write_ratings
 
 SMALL = Config(env="wheel", agent="linucb", batch_size=8, training_loops=30, steps_per_loop=10, seeds=3)
@@ -19,7 +19,7 @@ SMALL = Config(env="wheel", agent="linucb", batch_size=8, training_loops=30, ste
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("experiment") / "run"
-    experiment.run(SMALL, str(out))
+    run.run(SMALL, str(out))
     return out
 
 
@@ -90,15 +90,15 @@ def test_final_numbers_are_those_of_the_last_tenth_of_the_rows(finished) -> None
 def test_the_seed_decides_the_numbers(finished, tmp_path) -> None:
     from dataclasses import replace
 
-    again = experiment.run(SMALL, str(tmp_path / "again"), checkpoint_every=7)
-    other = experiment.run(replace(SMALL, seed=1), str(tmp_path / "other"))
+    again = run.run(SMALL, str(tmp_path / "again"), checkpoint_every=7)
+    other = run.run(replace(SMALL, seed=1), str(tmp_path / "other"))
     final = json.loads((finished / "summary.json").read_text())["final"]
     assert again["final"] == final
     assert other["final"] != final
 
 
 def test_one_seed_has_no_standard_error(tmp_path) -> None:
-    summary = experiment.run(Config(env="wheel", agent="uniform", seeds=1, training_loops=1), str(tmp_path / "run"))
+    summary = run.run(Config(env="wheel", agent="uniform", seeds=1, training_loops=1), str(tmp_path / "run"))
     assert summary["final"]["regret"]["stderr"] is None
 
 
@@ -107,7 +107,7 @@ def test_ratings_of_ones_own_become_a_world(tmp_path) -> None:
     config = Config(
         ratings=str(ratings), training_loops=3, seeds=2, batch_size=4, env_settings={"rank_k": 2, "num_actions": 5}
     )
-    summary = experiment.run(config, str(tmp_path / "run"))
+    summary = run.run(config, str(tmp_path / "run"))
     assert summary["world"]["factorizer"] == "als"
     assert summary["world"]["columns"] == 2 + 2  # and two of biases
     assert summary["final"]["regret"]["mean"] >= 0
@@ -124,20 +124,20 @@ def test_what_tracing_refuses_is_refused_before_anything_is_compiled(tmp_path, m
     monkeypatch.setattr("jax.stages.Lowered.compile", lambda *args, **options: pytest.fail("compiled"))
     config = Config(env="mf", batch_size=10_000, env_settings={"rank_k": 5, "factorizer": "residual_svd"})
     with pytest.raises(InputError, match=r"batch_size is 10000; .* allowed: 1 to 943"):
-        experiment.run(config, str(tmp_path / "run"))
+        run.run(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_directory_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, monkeypatch) -> None:
-    out, build = tmp_path / "run", experiment.build
+    out, build = tmp_path / "run", run.build
 
-    def overtaken(config: Config) -> experiment.World:
-        monkeypatch.setattr(experiment, "build", build)
-        experiment.run(replace(SMALL, seed=1), str(out))
+    def overtaken(config: Config) -> run.World:
+        monkeypatch.setattr(run, "build", build)
+        run.run(replace(SMALL, seed=1), str(out))
         return build(config)
 
-    monkeypatch.setattr(experiment, "build", overtaken)
+    monkeypatch.setattr(run, "build", overtaken)
     with pytest.raises(InputError, match=r"belongs to another configuration \(seed"):
-        experiment.run(SMALL, str(out))
+        run.run(SMALL, str(out))
     assert read_config(str(out / "config.json")).seed == 1
     assert (out / "summary.json").exists()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from jaxbandit import exploration
+from jaxbandit.agents import exploration
 
 from .support import assert_counts, users
 

@@ -16,13 +16,14 @@ from etils import epath
 from jax.export import deserialize
 
 import jaxbandit
-from jaxbandit import export, lowering, policies, reporting
+from jaxbandit import reporting
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config, read_config
-from jaxbandit.errors import InputError
-from jaxbandit.experiment import World, build
-from jaxbandit.hyperparameters import hyperparameters
-from jaxbandit.plan import traced
+from jaxbandit.experiments.config import Config, read_config
+from jaxbandit.experiments.run import World, build
+from jaxbandit.experiments.sweep_config import traced
+from jaxbandit.policies import export, stablehlo, trained
 from jaxbandit.types import Context, Interaction
 
 from .command_line import ROOT, SMALL, assert_refused, call, hashes, write_ratings
@@ -154,7 +155,7 @@ def test_what_is_learned_but_not_acted_by_stays_behind(tmp_path):
     _, state, *_ = taught("neural-epsilon-greedy", "mf-per-arm")
     exported("neural-epsilon-greedy", "mf-per-arm", tmp_path)
     kept = arrays_of(tmp_path)
-    held = lowering.named({"state": state})
+    held = stablehlo.named({"state": state})
     assert any("learned.params" in name for name in kept)
     assert not any("optimizer" in name or "opt_state" in name for name in kept)
     assert len([name for name in kept if name.startswith("state")]) < len(held)
@@ -242,7 +243,7 @@ def own_actions(run: Path, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray
     environment, params, *_ = build(Config(**{**vars(config), "delay": 0}))
     context, _ = environment.observe(KEY, params, environment.init(KEY, params), BATCH)
     static = {name: value for name, value in config.agent_settings.items() if name not in traced(config.agent)}
-    state = policies.last_state(str(run), config, seed).state
+    state = trained.last_state(str(run), config, seed).state
 
     @jax.jit
     def act(state, context, values):

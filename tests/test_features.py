@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import features, posterior
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
+from jaxbandit.agents.models import features, gaussian
 from jaxbandit.types import Context, Spec
 
 from .support import catalogue, f64, normal, users
@@ -51,8 +51,8 @@ def test_fast_paths_equal_the_definition(kind, add_bias, arms):
     assert x.shape[-1] == dim
     formed = features.joint(kind, add_bias, seen.user[:, None], features.offered(seen))
     np.testing.assert_allclose(formed, x, atol=1e-5)
-    state = posterior.update(posterior.init(dim), normal(4, 60, dim), normal(5, 60), jnp.ones(60))
-    solution = posterior.solve(state, 1.0)
+    state = gaussian.update(gaussian.init(dim), normal(4, 60, dim), normal(5, 60), jnp.ones(60))
+    solution = gaussian.solve(state, 1.0)
     mean, variance = features.predict(kind, add_bias, seen, solution)
     whitener = f64(solution.whitener)
     # Sums of up to 36 products of order 1 in float32.

@@ -5,8 +5,8 @@ from typing import Annotated
 import pytest
 from annotated_types import Ge, doc
 
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import Form, Traced, hyperparameters, parse
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import Form, Traced, hyperparameters, parse
 
 
 def factory(

@@ -12,11 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxbandit import evaluation, experiment, interactions, recording, simulate, words
+from jaxbandit._core import prng
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.signals import Interrupted
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config
-from jaxbandit.errors import InputError
-from jaxbandit.interruption import Interrupted
+from jaxbandit.experiments import interaction_log, run
+from jaxbandit.experiments.config import Config
+from jaxbandit.policies import evaluate
+from jaxbandit.simulation import recording
+from jaxbandit.simulation import rounds as simulate
 from jaxbandit.types import Interaction
 
 from .command_line import assert_refused, call, write_ratings
@@ -103,7 +107,7 @@ def per_arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("log") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "CHUNK_BYTES", 13 * 3 * 8 * 4 * (4 + 1 + 7 * 5 + 4))
-        experiment.run(PER_ARM, str(out), log_interactions=True)
+        run.run(PER_ARM, str(out), log_interactions=True)
     return out
 
 
@@ -118,7 +122,7 @@ def test_a_log_is_cut_into_files_of_equal_rounds_and_holds_every_interaction_onc
 
 def test_a_log_holds_what_the_agent_met_and_logging_changes_nothing(per_arm):
     frame, batch, arms = read(per_arm).filter(seed=2), PER_ARM.batch_size, 7
-    world = experiment.build(experiment.checked(PER_ARM))
+    world = run.build(run.checked(PER_ARM))
     environment, params = world.environment, world.params
     agent = world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
     key = jax.random.fold_in(jax.random.key(PER_ARM.seed), 2)
@@ -126,7 +130,7 @@ def test_a_log_holds_what_the_agent_met_and_logging_changes_nothing(per_arm):
     @jax.jit
     def play():
         def step(carry, round):
-            keys = words.split(words.fold_in(key, round), 4)
+            keys = prng.split(prng.fold_in(key, round), 4)
             context, means = environment.observe(keys[0], params, carry.environment, batch)
             action = agent.select(keys[1], carry.agent, context).action
             chance = agent.probabilities(carry.agent, context)[jnp.arange(batch), action]
@@ -155,7 +159,7 @@ def test_the_learning_curve_is_that_of_the_log(per_arm):
 
 def test_a_log_that_was_interrupted_is_the_same_as_one_that_was_not(per_arm, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "CHUNK_BYTES", 13 * 3 * 8 * 4 * (4 + 1 + 7 * 5 + 4))
-    out, stop, write = tmp_path / "run", threading.Event(), interactions.Log.write
+    out, stop, write = tmp_path / "run", threading.Event(), interaction_log.Log.write
 
     @contextmanager
     def requests():
@@ -166,10 +170,10 @@ def test_a_log_that_was_interrupted_is_the_same_as_one_that_was_not(per_arm, tmp
         stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "stop_requests", requests)
-        patch.setattr(interactions.Log, "write", write_and_stop)
+        patch.setattr(run, "stop_requests", requests)
+        patch.setattr(interaction_log.Log, "write", write_and_stop)
         with pytest.raises(Interrupted):
-            experiment.run(PER_ARM, str(out), log_interactions=True)
+            run.run(PER_ARM, str(out), log_interactions=True)
     assert len(list((out / "interactions").glob("*.parquet"))) == 1
     # What a process wrote after its last checkpoint, before it was killed:
     first = next((out / "interactions").glob("*.parquet"))
@@ -181,7 +185,7 @@ def test_a_log_that_was_interrupted_is_the_same_as_one_that_was_not(per_arm, tmp
 
 
 def test_thompson_sampling_is_logged_with_estimated_propensities(tmp_path):
-    experiment.run(LINEAR_TS, str(tmp_path / "run"), log_interactions=True, propensity_samples=20)
+    run.run(LINEAR_TS, str(tmp_path / "run"), log_interactions=True, propensity_samples=20)
     frame = read(tmp_path / "run")
     assert not frame["propensity_exact"].any()
     steps = frame["propensity"].to_numpy() * 21
@@ -213,22 +217,22 @@ def test_arms_from_a_catalogue_are_logged_by_their_ids(tmp_path):
     assert arms.max() < len(items)
     assert all(len(set(row)) == 4 for row in arms.tolist())
     np.testing.assert_allclose(frame["propensity"].to_numpy(), 0.25)
-    (rows,) = interactions.open_log(interactions.epath.Path(tmp_path / "run")).rows()
+    (rows,) = interaction_log.open_log(interaction_log.epath.Path(tmp_path / "run")).rows()
     np.testing.assert_array_equal(rows.offered(np.arange(3)), items[arms[:3]])
     np.testing.assert_array_equal(rows.taken(), items[arms[np.arange(40), frame["action"].to_numpy()]])
-    content = evaluation.evaluate(str(tmp_path / "run"), Config(agent="greedy"))  # untrained, so all arms tie
+    content = evaluate.evaluate(str(tmp_path / "run"), Config(agent="greedy"))  # untrained, so all arms tie
     assert content["estimates"]["ips"]["value"] == pytest.approx(content["estimates"]["logged"]["value"], rel=1e-5)
-    path, out = tmp_path / "run" / "interactions" / "catalogue.npy", interactions.epath.Path(tmp_path / "run")
+    path, out = tmp_path / "run" / "interactions" / "catalogue.npy", interaction_log.epath.Path(tmp_path / "run")
     for damaged in (path.read_bytes()[:-4], b"", b"no array"):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"catalogue.npy' cannot be read: .*; allowed: "):
-            interactions.open_log(out)
+            interaction_log.open_log(out)
     np.save(path, items[:, 1:])
     with pytest.raises(InputError, match="cannot be read: features of shape"):
-        interactions.open_log(out)
+        interaction_log.open_log(out)
     path.unlink()
     with pytest.raises(InputError, match="the log lacks catalogue"):
-        list(interactions.open_log(out).rows())
+        list(interaction_log.open_log(out).rows())
 
 
 def test_masks_are_logged_and_rewards_that_have_not_come_are_not():
@@ -245,10 +249,10 @@ def test_masks_are_logged_and_rewards_that_have_not_come_are_not():
         seen = Interaction(context, decision.action, jnp.ones(BATCH), weight, jnp.int32(round), decision.memory)
         state = kept.update(ROOT, state, seen)
     rows = jax.tree.map(lambda x: np.asarray(x)[None, [1, 0]], state.rounds)  # rounds 1 and 2
-    header = interactions.Header(
-        3, 2, BATCH, 1, **interactions.sizes(environment.spec), propensity_exact=True, propensity_samples=0
+    header = interaction_log.Header(
+        3, 2, BATCH, 1, **interaction_log.sizes(environment.spec), propensity_exact=True, propensity_samples=0
     )
-    frame = interactions._frame(rows, np.array([0]), np.array([1, 2]), header)
+    frame = interaction_log._frame(rows, np.array([0]), np.array([1, 2]), header)
     assert frame["round"].to_list() == [1, 1, 1, 2, 2, 2]
     mask = frame["mask"].to_numpy().astype(bool)
     np.testing.assert_array_equal(mask[3:], np.asarray(context.mask)[[0, 2, 3]])
@@ -275,11 +279,11 @@ def test_a_log_with_missing_rounds_or_a_damaged_file_is_refused(per_arm, tmp_pat
     _, second, *_ = sorted(place.glob("*.parquet"))
     second.write_bytes(second.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
-        list(interactions.open_log(interactions.epath.Path(tmp_path)).frames())
+        list(interaction_log.open_log(interaction_log.epath.Path(tmp_path)).frames())
     second.unlink()
     with pytest.raises(InputError, match="begins at round 26, but the one before it ends at 13"):
-        interactions.open_log(interactions.epath.Path(tmp_path))
+        interaction_log.open_log(interaction_log.epath.Path(tmp_path))
     for path in place.glob("*.parquet"):
         path.unlink()
     with pytest.raises(InputError, match="no round is finished"):
-        interactions.open_log(interactions.epath.Path(tmp_path))
+        interaction_log.open_log(interaction_log.epath.Path(tmp_path))

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbandit import sweep
-from jaxbandit.simulate import Carry
+from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation.rounds import Carry
 from jaxbandit.types import Agent, Context, Decision, Environment, Outcome, Spec
 
 BATCH, ARMS, SEEDS = 4, 3, 2

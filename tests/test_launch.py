@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxbandit
-from jaxbandit.config import read_config
+from jaxbandit.experiments.config import read_config
 
 from .cloud.asking import wait_until
 from .command_line import ROOT, SMALL, Result, assert_refused, call, end, shell, start
@@ -391,7 +391,7 @@ def test_missing_credentials_say_what_to_do(laptop):
 
 def test_a_missing_sdk_says_what_to_install(laptop):
     code = "import sys; sys.modules['google.cloud.aiplatform_v1'] = None\n"
-    code += "from jaxbandit.cli import main; main(sys.argv[1:])"
+    code += "from jaxbandit.cli.main import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "launch", "train", *laptop.cloud(), *QUICK]
     env = os.environ | {"PYTHONPATH": str(ROOT)} | laptop.server.variables
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=laptop.directory, timeout=100)
@@ -401,7 +401,7 @@ def test_a_missing_sdk_says_what_to_install(laptop):
 
 
 def test_a_dry_run_needs_no_cloud_and_leaves_nothing(tmp_path):
-    code = "import sys; sys.modules['google'] = None\nfrom jaxbandit.cli import main; main(sys.argv[1:])"
+    code = "import sys; sys.modules['google'] = None\nfrom jaxbandit.cli.main import main; main(sys.argv[1:])"
     where = ("--project=lab-project", f"--region={REGION}", "--bucket=gs://lab", "--image=lab/j:1", "--machine=v5e-16")
     command = [sys.executable, "-c", code, "launch", "sweep", *where, "--price=20", "--grid", "alpha=1,2", "--dry-run"]
     done = subprocess.run(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxbandit.config import Config
-from jaxbandit.errors import Failure, InputError
+from jaxbandit._core.errors import Failure, InputError
+from jaxbandit.experiments.config import Config
 from jaxbandit.vertex import launch, local, prepare, service, state
 from jaxbandit.vertex.cloud import Cloud, changed, checked
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import simulate
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.simulation import rounds
 from jaxbandit.types import Decision
 
 from .support import make_agent, small_world
@@ -24,8 +24,8 @@ def export(environment, params, factory, **traced: jax.Array) -> jax.export.Expo
 
     def lane(params, edges, key, hyperparameters):
         agent = factory(**hyperparameters)
-        carry = simulate.start(key, environment, params, agent)
-        return simulate.simulate(key, environment, params, agent, BATCH, carry, edges)
+        carry = rounds.start(key, environment, params, agent)
+        return rounds.simulate(key, environment, params, agent, BATCH, carry, edges)
 
     program = jax.jit(lambda params, edges, keys, grid: jax.vmap(partial(lane, params, edges))(keys, grid))
     lane_keys = jax.random.split(jax.random.key(0), LANES)

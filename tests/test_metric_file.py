@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxbandit.errors import InputError
-from jaxbandit.metrics import Curves, RoundMetrics
-from jaxbandit.vertex import metrics
+from jaxbandit._core.errors import InputError
+from jaxbandit.simulation.metrics import Curves, RoundMetrics
+from jaxbandit.vertex.trainer import metric_file
 from tests.command_line import SMALL, assert_refused, call
 
 
@@ -32,21 +32,21 @@ def lines(path: Path) -> list[dict[str, str]]:
 
 def test_a_line_is_what_the_tuning_service_reads(environ, monkeypatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1795517793.76)
-    metrics.report("final_average_return", 0.75, 20, environ)
+    metric_file.report("final_average_return", 0.75, 20, environ)
     text = (
         '{"checkpoint_path": "", "final_average_return": "0.75", "global_step": "20", '
         '"timestamp": 1795517793.76, "trial": "3"}\n'
     )
     path = Path(environ["CLOUD_ML_HP_METRIC_FILE"])
     assert path.read_text() == text
-    metrics.report("final_average_return", 1e-7, 40, environ)
+    metric_file.report("final_average_return", 1e-7, 40, environ)
     assert float(lines(path)[1]["final_average_return"]) == 1e-7
     assert {name.name for name in path.parent.iterdir()} == {"output.metrics"}
 
 
 def test_the_last_hundred_lines_are_kept(environ) -> None:
     for step in range(103):
-        metrics.report("final_regret", float(step), step, environ)
+        metric_file.report("final_regret", float(step), step, environ)
     kept = lines(Path(environ["CLOUD_ML_HP_METRIC_FILE"]))
     assert [line["global_step"] for line in kept] == [str(step) for step in range(3, 103)]
 
@@ -54,14 +54,14 @@ def test_the_last_hundred_lines_are_kept(environ) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
 def test_a_value_that_is_not_finite_is_refused(value, environ) -> None:
     with pytest.raises(InputError, match=r"^final_regret is .*; allowed: a finite number$"):
-        metrics.report("final_regret", value, 1, environ)
+        metric_file.report("final_regret", value, 1, environ)
     assert not Path(environ["CLOUD_ML_HP_METRIC_FILE"]).exists()
 
 
 def test_outside_of_a_trial_nothing_is_written(environ, make: Callable[[int], Curves]) -> None:
     del environ["CLOUD_ML_TRIAL_ID"]
-    metrics.report("final_regret", 1.0, 1, environ)
-    assert metrics.on_the_way("final_regret", 100, environ) is None
+    metric_file.report("final_regret", 1.0, 1, environ)
+    assert metric_file.on_the_way("final_regret", 100, environ) is None
     assert not Path(environ["CLOUD_ML_HP_METRIC_FILE"]).exists()
 
 
@@ -75,7 +75,7 @@ def make() -> Callable[[int], Curves]:
 
 
 def test_a_long_run_reports_fifty_times_at_most(environ, make) -> None:
-    watch = metrics.on_the_way("final_average_return", 1000, environ)
+    watch = metric_file.on_the_way("final_average_return", 1000, environ)
     for rounds in range(5, 1001, 5):
         watch(make(rounds))
     found = lines(Path(environ["CLOUD_ML_HP_METRIC_FILE"]))
@@ -84,7 +84,7 @@ def test_a_long_run_reports_fifty_times_at_most(environ, make) -> None:
 
 
 def test_a_value_on_the_way_that_is_not_finite_is_left_out(environ, make) -> None:
-    watch = metrics.on_the_way("final_average_return", 100, environ)
+    watch = metric_file.on_the_way("final_average_return", 100, environ)
     curves = make(40)
     curves.sums.average_return[39] = np.nan
     watch(curves)
@@ -96,19 +96,19 @@ def test_a_value_on_the_way_that_is_not_finite_is_left_out(environ, make) -> Non
 def test_a_window_that_no_row_begins_is_the_last_rows_that_cover_it(environ) -> None:
     sums = np.array([[8.0], [8.0], [20.0]])
     curves = Curves(1, np.array([0, 8, 12, 20]), RoundMetrics(*[sums] * 5))
-    metrics.on_the_way("final_average_return", 100, environ)(curves)  # the final tenth begins within the last row
+    metric_file.on_the_way("final_average_return", 100, environ)(curves)  # the final tenth begins within the last row
     (line,) = lines(Path(environ["CLOUD_ML_HP_METRIC_FILE"]))
     assert line["final_average_return"] == "2.5"
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", metric_file.METRICS)
 def test_every_metric_is_reported_as_the_summary_has_it(name, trial, monkeypatch, whole) -> None:
     monkeypatch.setenv("JAXBANDIT_METRIC", name)
     assert call("run", "--resume", "--out", whole).status == 0
     summary = json.loads((whole / "summary.json").read_text())
     final = {f"final_{key}": value["mean"] for key, value in summary["final"].items()}
     final["interactions_per_second"] = summary["interactions_per_second"]
-    assert set(final) == set(metrics.METRICS)
+    assert set(final) == set(metric_file.METRICS)
     assert float(lines(trial)[-1][name]) == final[name]
 
 
@@ -131,10 +131,10 @@ def test_a_value_on_the_way_is_what_a_run_that_ends_there_has(trial, tmp_path) -
 
 
 def test_what_is_better_is_told_for_every_metric() -> None:
-    better = {name for name, goal in metrics.METRICS.items() if goal == "MAXIMIZE"}
+    better = {name for name, goal in metric_file.METRICS.items() if goal == "MAXIMIZE"}
     assert better == {"final_average_return", "final_average_return_so_far", "interactions_per_second"}
-    assert set(metrics.METRICS.values()) == {"MAXIMIZE", "MINIMIZE"}
-    assert metrics.chosen({}) == "final_average_return"
+    assert set(metric_file.METRICS.values()) == {"MAXIMIZE", "MINIMIZE"}
+    assert metric_file.chosen({}) == "final_average_return"
 
 
 def test_an_unknown_metric_is_refused_before_any_work(trial, monkeypatch, tmp_path) -> None:
@@ -146,7 +146,7 @@ def test_an_unknown_metric_is_refused_before_any_work(trial, monkeypatch, tmp_pa
 
 
 def test_a_run_whose_final_value_is_not_finite_fails_and_keeps_its_results(trial, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(metrics, "value_of", lambda summary, name: None)
+    monkeypatch.setattr(metric_file, "value_of", lambda summary, name: None)
     done = call("run", *SMALL, "--out", tmp_path / "run")
     assert_refused(done._replace(err=done.err.splitlines()[-1]), "final_average_return is not finite")
     assert (tmp_path / "run" / "summary.json").exists()

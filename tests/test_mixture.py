@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import validate
 from jaxbandit.agents import AGENTS
 from jaxbandit.agents.mixture import Drawn, MixtureState, exp3_mixture
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import validate
 from jaxbandit.types import Agent, Decision, Interaction, Spec
 
 from .support import assert_counts, coins, make_agent, one_lane, users

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from jaxbandit import features, posterior
-from jaxbandit.agents import AGENTS, hybrid, logistic, window
+from jaxbandit._core.errors import InputError
+from jaxbandit.agents import AGENTS, hybrid, logistic, nonstationary
 from jaxbandit.agents.linear import make_model
-from jaxbandit.errors import InputError
-from jaxbandit.posterior import Posterior
+from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models.gaussian import Posterior
 from jaxbandit.types import Context, Interaction, Spec
 
 from .reference import more_linear as textbook
@@ -71,7 +71,7 @@ def test_hybrid_linucb_equals_algorithm_2_of_the_paper():
     ):
         reference.update(a, *(np.sqrt(w / RIDGE) * part for part in (x, x, r)))
     users = seen.user[0]
-    mean, variance = hybrid.predict(jnp.asarray(users), posterior.solve(state, RIDGE), RIDGE)
+    mean, variance = hybrid.predict(jnp.asarray(users), gaussian.solve(state, RIDGE), RIDGE)
     expected = np.array([[reference.predict(a, x, x) for a in range(ARMS)] for x in f64(users)])
     close(mean, expected[..., 0])
     close(RIDGE * variance, expected[..., 1])
@@ -82,7 +82,7 @@ def test_hybrid_linucb_learns_of_arms_that_it_never_pulled():
     seen = Interaction(Context(user, jnp.arange(1)), jnp.zeros(1, jnp.int32), jnp.ones(1), jnp.ones(1), jnp.int32(0))
     agent = hybrid.hybrid_linucb(FIXED)
     state = agent.update(KEY, agent.init(KEY), seen)
-    mean, _ = hybrid.predict(user, posterior.solve(state, 1.0), 1.0)
+    mean, _ = hybrid.predict(user, gaussian.solve(state, 1.0), 1.0)
     # The reward 1 = beta + theta_0 + noise of three unit variances: a third of it is each one's.
     close(mean[0], [2 / 3, 1 / 3, 1 / 3])
 
@@ -97,7 +97,7 @@ def test_agents_of_fixed_arms_refuse_arms_with_features(name):
 @pytest.mark.parametrize("size", [1, 7, 13])
 @pytest.mark.parametrize("rounds", [5, 14, ROUNDS])
 def test_a_window_holds_the_last_batches_exactly(spec, size, rounds):
-    agent = window.sliding_window_linucb(spec, window=size)
+    agent = nonstationary.sliding_window_linucb(spec, window=size)
     model = make_model(spec, "concat", False, 1.0)
     alone = agent._replace(
         init=lambda key: model.init(), update=lambda key, state, seen: model.update(state, seen)
@@ -108,21 +108,21 @@ def test_a_window_holds_the_last_batches_exactly(spec, size, rounds):
 
 def test_a_window_forgets_a_huge_batch_without_a_trace():
     # What is subtracted again would leave its rounding behind: 1e8 has a spacing of 8 in float32.
-    state = learned(window.sliding_window_linucb(FIXED, window=3), FIXED, 3)
+    state = learned(nonstationary.sliding_window_linucb(FIXED, window=3), FIXED, 3)
     huge, one = (Posterior(*(jnp.full_like(x[0], size) for x in state.ring)) for size in (1e8, 1.0))
     for place, batch in [(0, huge), (1, one), (2, one), (0, one)]:
-        state = window.push(state, batch, jnp.int32(place))
+        state = nonstationary.push(state, batch, jnp.int32(place))
     np.testing.assert_array_equal(state.total.pulls, 3.0)
 
 
 @pytest.mark.parametrize("spec", [FIXED, FEATURED], ids=["fixed", "featured"])
 def test_discounted_linucb_equals_the_textbook_sums(spec):
     gamma, seen = 0.9, data()
-    state = learned(window.discounted_linucb(spec, gamma=gamma), spec)
+    state = learned(nonstationary.discounted_linucb(spec, gamma=gamma), spec)
     users, arms = jnp.asarray(seen.user[0]), jnp.asarray(seen.arms[0])
-    solution = posterior.solve(state.once, RIDGE)
+    solution = gaussian.solve(state.once, RIDGE)
     rows = users[:, None] if spec is FIXED else features.joint("concat", False, users[:, None], arms)
-    variance = window.sandwich(rows, solution, state.twice, RIDGE)
+    variance = nonstationary.sandwich(rows, solution, state.twice, RIDGE)
     for a in range(ARMS):
         chosen = [np.take_along_axis(v, k[:, None, None], 1)[:, 0] for v, k in zip(seen.arms, seen.action, strict=True)]
         x = [f64(u if spec is FIXED else np.c_[u, v]) for u, v in zip(seen.user, chosen, strict=True)]
@@ -188,21 +188,21 @@ def test_hybrid_linucb_acts_by_what_arms_share():
 def test_discounted_linucb_acts_by_its_own_width():
     # Arm 0: .2 + sqrt(9) / 3 against 1 of arm 1; with LinUCB's width .2 + 1 / sqrt(3) it would lose.
     once = Posterior(jnp.array([[[2.0]], [[0.0]]]), jnp.array([[0.6], [0.0]]), jnp.array([2.0, 0.0]))
-    state = window.Discounted(once, jnp.array([[[8.0]], [[0.0]]]))
+    state = nonstationary.Discounted(once, jnp.array([[[8.0]], [[0.0]]]))
     context = Context(jnp.ones((1, 1)), jnp.arange(1))
-    assert window.discounted_linucb(Spec(2, 1, 0)).select(KEY, state, context).action == 0
+    assert nonstationary.discounted_linucb(Spec(2, 1, 0)).select(KEY, state, context).action == 0
 
 
 def test_a_width_under_two_discounts_by_hand():
     # After one pull of arm 0 at x = 1, gamma .5 and an idle round: V = 1.5, V~ = 1.25, theta = .5 r / 1.5.
-    agent = window.discounted_linucb(Spec(1, 1, 0), gamma=0.5)
+    agent = nonstationary.discounted_linucb(Spec(1, 1, 0), gamma=0.5)
     context = Context(jnp.ones((1, 1)), jnp.arange(1))
     seen = Interaction(context, jnp.zeros(1, jnp.int32), jnp.ones(1), jnp.ones(1), jnp.int32(0))
     state = agent.update(KEY, agent.init(KEY), seen)
     state = agent.update(KEY, state, seen._replace(weight=jnp.zeros(1)))
-    solution = posterior.solve(state.once, 1.0)
+    solution = gaussian.solve(state.once, 1.0)
     close(solution.mean[0, 0], 0.5 / 1.5)
-    close(window.sandwich(context.user[:, None], solution, state.twice, 1.0)[0, 0], 1.25 / 1.5**2)
+    close(nonstationary.sandwich(context.user[:, None], solution, state.twice, 1.0)[0, 0], 1.25 / 1.5**2)
 
 
 @pytest.mark.parametrize(

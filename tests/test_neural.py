@@ -7,9 +7,10 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxbandit.agents import AGENTS, neural, training
-from jaxbandit.hyperparameters import hyperparameters
-from jaxbandit.networks import heads, make_network
+from jaxbandit._core.hyperparameters import hyperparameters
+from jaxbandit.agents import AGENTS, neural
+from jaxbandit.agents.models import training
+from jaxbandit.agents.models.networks import heads, make_network
 from jaxbandit.types import Interaction, Spec
 
 from .support import catalogue, f64, make_agent, normal, one_lane, small_world, users

@@ -9,8 +9,9 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxbandit import networks, words
-from jaxbandit.agents import ensemble, neural_ucb
+from jaxbandit._core import prng
+from jaxbandit.agents import neural_ensemble, neural_ucb
+from jaxbandit.agents.models import networks
 from jaxbandit.types import Context, Interaction, Spec
 
 from .support import assert_counts, assert_mean, catalogue, f64, make_agent, normal, one_lane, small_world, users
@@ -76,7 +77,7 @@ def test_dropout_keeps_units_with_their_probability_and_their_mean():
 
 def test_dropout_ts_plays_each_arm_as_often_as_masks_favour_it():
     spec = spec_of("fixed")
-    agent = ensemble.neural_dropout_ts(spec, dropout_rate=0.5, **LAYERS)
+    agent = neural_ensemble.neural_dropout_ts(spec, dropout_rate=0.5, **LAYERS)
     state, context = jax.jit(agent.init)(jax.random.key(0)), repeated("fixed", 20_000)
     module = module_of("fixed")
     values = module.apply(state.params, context, 0.5, rngs={"dropout": jax.random.key(5)})
@@ -90,10 +91,10 @@ def test_dropout_ts_plays_each_arm_as_often_as_masks_favour_it():
 
 
 def test_the_bootstrap_draws_weights_of_poisson_and_of_the_exponential_distribution():
-    counts = np.asarray(ensemble.sample_weights(jax.random.key(0), "poisson", (1000, 100)))
+    counts = np.asarray(neural_ensemble.sample_weights(jax.random.key(0), "poisson", (1000, 100)))
     assert_counts(np.bincount(counts.astype(int).ravel(), minlength=9)[:7], stats.poisson.pmf(np.arange(7), 1))
     assert set(np.unique(counts)) <= set(range(12))
-    weights = np.asarray(ensemble.sample_weights(jax.random.key(0), "exponential", (1000, 100)))
+    weights = np.asarray(neural_ensemble.sample_weights(jax.random.key(0), "exponential", (1000, 100)))
     assert stats.kstest(weights.ravel(), "expon").pvalue > 1e-4
 
 
@@ -103,7 +104,7 @@ def test_the_bootstrap_draws_weights_of_poisson_and_of_the_exponential_distribut
 )
 def test_each_network_takes_its_own_step_on_its_own_weights_and_clips_alone(network, priors, noise):
     spec, batch, clip = spec_of(network), seen(network), 0.05
-    agent = ensemble.neural_ensemble_ts(
+    agent = neural_ensemble.neural_ensemble_ts(
         spec,
         num_networks=3,
         randomized_priors=priors,
@@ -115,7 +116,7 @@ def test_each_network_takes_its_own_step_on_its_own_weights_and_clips_alone(netw
     module, chain = module_of(network), optax.chain(optax.clip_by_global_norm(clip), optax.adam(0.003))
     state, key = jax.jit(agent.init)(jax.random.key(0)), jax.random.key(1)
     after = jax.jit(agent.update)(key, state, batch)
-    drawn = ensemble.sample_weights(words.split(key)[0], "poisson", (BATCH, 3))
+    drawn = neural_ensemble.sample_weights(prng.split(key)[0], "poisson", (BATCH, 3))
 
     @jax.jit
     def expected(params, prior, weight):
@@ -146,7 +147,7 @@ def test_each_network_takes_its_own_step_on_its_own_weights_and_clips_alone(netw
 @pytest.mark.parametrize("priors", [False, True])
 def test_an_ensemble_plays_each_arm_as_often_as_its_networks_favour_it(priors):
     spec, context = spec_of("common_tower"), repeated("common_tower", 20_000)
-    agent = ensemble.neural_ensemble_ts(
+    agent = neural_ensemble.neural_ensemble_ts(
         spec, num_networks=7, randomized_priors=priors, prior_scale=5.0, **settings_of("common_tower")
     )
     state, module = jax.jit(agent.init)(jax.random.key(0)), module_of("common_tower")
@@ -161,10 +162,10 @@ def test_an_ensemble_plays_each_arm_as_often_as_its_networks_favour_it(priors):
 
 
 def test_weights_of_a_stored_reward_are_drawn_once():
-    agent = ensemble.neural_ensemble_ts(spec_of("fixed"), num_networks=3, buffer_size=10, **LAYERS)
+    agent = neural_ensemble.neural_ensemble_ts(spec_of("fixed"), num_networks=3, buffer_size=10, **LAYERS)
     key, batch = jax.random.key(1), seen("fixed")
     rows = jax.jit(agent.update)(key, jax.jit(agent.init)(jax.random.key(0)), batch).learned.buffer.rows
-    weight = batch.weight[:, None] * ensemble.sample_weights(words.split(key)[0], "poisson", (BATCH, 3))
+    weight = batch.weight[:, None] * neural_ensemble.sample_weights(prng.split(key)[0], "poisson", (BATCH, 3))
     np.testing.assert_array_equal(rows.weight[:5], weight[batch.weight > 0])
 
 

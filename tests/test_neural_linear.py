@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import replay
-from jaxbandit.agents import encoding
+from jaxbandit._core.errors import InputError
+from jaxbandit.agents.models import encoder as encoding
+from jaxbandit.agents.models import replay
 from jaxbandit.agents.neural_linear import neural_linear_ts, neural_linucb
-from jaxbandit.errors import InputError
 from jaxbandit.types import Interaction, Spec
 
 from .reference.nig import posterior as textbook

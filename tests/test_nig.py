@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxbandit import features, nig
-from jaxbandit.agents.bayes import nig_lints
-from jaxbandit.nig import NIG
+from jaxbandit.agents.models import features, normal_inverse_gamma
+from jaxbandit.agents.models.normal_inverse_gamma import NIG
+from jaxbandit.agents.nig_lints import nig_lints
 from jaxbandit.types import Interaction, Spec
 
 from .reference.nig import posterior as textbook
 from .support import f64, make_agent, normal, one_lane, small_world, users
 
 ARMS, DIM, RIDGE, A0, B0 = 4, 3, 0.25, 6.0, 5.0
-update = jax.jit(partial(nig.update, tikhonov_weight=RIDGE))
+update = jax.jit(partial(normal_inverse_gamma.update, tikhonov_weight=RIDGE))
 
 
 def rows(count: int, dim: int = DIM, offset: float = 0.0):
@@ -31,7 +31,7 @@ def rows(count: int, dim: int = DIM, offset: float = 0.0):
 
 def learned(batch: int, model, x, reward, weight) -> NIG:
     """Posteriors after the rows, `batch` of them at a time."""
-    state = nig.init(x.shape[1], ARMS, RIDGE)
+    state = normal_inverse_gamma.init(x.shape[1], ARMS, RIDGE)
     for start in range(0, len(x), batch):
         now = slice(start, start + batch)
         state = update(state, model[now], x[now], reward[now], weight[now])
@@ -57,7 +57,7 @@ def test_a_noise_scale_far_below_the_rewards_does_not_cancel(batch):
     x = rng.standard_normal((2000, 3)).astype(np.float32)
     reward = (x @ np.array([10.0, 20.0, 30.0]) + 0.01 * rng.standard_normal(2000)).astype(np.float32)
     weight, model = np.ones(2000, np.float32), np.zeros(2000, np.int32)
-    state = nig.init(3, 1, 1e-3)
+    state = normal_inverse_gamma.init(3, 1, 1e-3)
     for start in range(0, 2000, batch):
         now = slice(start, start + batch)
         state = update(state, model[now], x[now], reward[now], weight[now], tikhonov_weight=1e-3)
@@ -78,14 +78,14 @@ def test_rows_of_weight_0_change_nothing_in_a_small_and_in_a_large_batch():
 
 @pytest.mark.parametrize("shape", [0.3, 1.0, 6.0, 5000.0])
 def test_gamma_draws_have_the_law_of_gamma(shape):
-    draws = f64(nig.gamma(jax.random.key(0), jnp.full(50_000, shape)))
+    draws = f64(normal_inverse_gamma.gamma(jax.random.key(0), jnp.full(50_000, shape)))
     assert stats.kstest(draws, stats.gamma(shape).cdf).pvalue > 1e-4
 
 
 def test_scores_have_the_law_of_students_t():
     model, *data = rows(60)
     state, x = learned(60, model, *data), normal(9, DIM)
-    draws = f64(nig.sample_scores(jax.random.key(0), state, jnp.tile(x, (20_000, 1)), A0, B0))
+    draws = f64(normal_inverse_gamma.sample_scores(jax.random.key(0), state, jnp.tile(x, (20_000, 1)), A0, B0))
     for k in range(ARMS):
         precision, mean, shape, scale = textbook(*(f64(part)[model == k] for part in data), RIDGE)
         a, b = A0 + shape, B0 + scale
@@ -99,9 +99,9 @@ def test_scores_have_the_law_of_students_t():
 
 def test_parameters_of_a_shared_model_have_a_variance_of_their_own_in_each_draw():
     _, x, reward, weight = rows(8)
-    state = update(nig.init(DIM, 1, RIDGE), np.zeros(8, np.int32), x, reward, weight)
+    state = update(normal_inverse_gamma.init(DIM, 1, RIDGE), np.zeros(8, np.int32), x, reward, weight)
     precision, mean, shape, scale = textbook(f64(x), f64(reward), f64(weight), RIDGE)
-    draws = f64(nig.sample_parameters(jax.random.key(0), state, 1.0, 1.0, 20_000))
+    draws = f64(normal_inverse_gamma.sample_parameters(jax.random.key(0), state, 1.0, 1.0, 20_000))
     a, b = 1.0 + shape, 1.0 + scale
     # (beta - mu)'Lambda(beta - mu) / d has the law of b / a F(d, 2a): with one variance for all it would be chi-square.
     distance = np.einsum("ni,ij,nj->n", draws - mean, precision, draws - mean) / DIM

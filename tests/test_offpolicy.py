@@ -12,11 +12,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxbandit import evaluation, experiment, interactions, offpolicy, policies, simulate
-from jaxbandit.config import Config, checked
-from jaxbandit.errors import InputError
-from jaxbandit.offpolicy import Sums
-from jaxbandit.reward_model import RewardModel
+from jaxbandit._core.errors import InputError
+from jaxbandit.experiments import interaction_log
+from jaxbandit.experiments import run as experiment
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.policies import estimators as offpolicy
+from jaxbandit.policies import evaluate
+from jaxbandit.policies import trained as policies
+from jaxbandit.policies.estimators import Sums
+from jaxbandit.policies.reward_model import RewardModel
+from jaxbandit.simulation import rounds
 from jaxbandit.types import Context
 
 from .command_line import assert_refused, call
@@ -132,7 +137,7 @@ def true_value(config: Config, policy: policies.Policy, only: int | None = None,
     found = []
     for seed in range(config.seeds) if only is None else [only]:
         key = jax.random.fold_in(jax.random.key(config.seed), seed)
-        state = simulate.start(key, world.environment, world.params, agent).environment
+        state = rounds.start(key, world.environment, world.params, agent).environment
         context, means = world.environment.observe(jax.random.key(77), world.params, state, contexts)
         found.append(float(jnp.mean(jnp.sum(policy(context) * means, axis=1))))
     return float(np.mean(found))
@@ -145,7 +150,7 @@ def estimators(content: dict) -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize("config", [LINEAR, PER_ARM], ids=["fixed arms", "arms with features"])
 def test_all_estimates_of_a_softmax_policy_are_near_its_true_value(config, logs, tmp_path):
     target = checked(Config(**{**vars(config), **SOFTMAX}))
-    content = evaluation.evaluate(str(logs[config.env]), target, out=str(tmp_path / "evaluation.json"))
+    content = evaluate.evaluate(str(logs[config.env]), target, out=str(tmp_path / "evaluation.json"))
     world = experiment.build(checked(config))
     truth = true_value(config, policies.make_policy(target, world.environment.spec))
     uniform = content["estimates"]["logged"]
@@ -252,12 +257,12 @@ def test_a_log_without_choice_is_warned_of(logs):
 
 
 def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
-    reader = interactions.open_log(interactions.epath.Path(logs["ucb"]))
+    reader = interaction_log.open_log(interaction_log.epath.Path(logs["ucb"]))
     reader = replace(reader, header=replace(reader.header, propensity_exact=False))
-    uniform = policies.make_policy(checked(PER_ARM), evaluation.spec_of(reader.header))
-    table, overlap = evaluation._tally(reader, uniform, evaluation.fit(reader))
+    uniform = policies.make_policy(checked(PER_ARM), evaluate.spec_of(reader.header))
+    table, overlap = evaluate._tally(reader, uniform, evaluate.fit(reader))
     assert (overlap.impossible, overlap.estimated) == (0, 200 * 32)
-    warnings = list(evaluation._warnings(offpolicy.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
+    warnings = list(evaluate._warnings(offpolicy.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
     assert [warning.split(":")[0] for warning in warnings] == [
         "no overlap in places",
         "propensities are Monte Carlo estimates",
@@ -266,15 +271,15 @@ def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
 
 def test_features_of_arms_bound_how_many_users_are_judged_at_a_time(logs, tmp_path, monkeypatch):
     uniform, met = checked(PER_ARM), []
-    whole = evaluation.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "whole.json"))
+    whole = evaluate.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "whole.json"))
 
     def make_policy(*arguments):
         policy = policies.make_policy(*arguments)
         return lambda context: (met.append(len(context.user)), policy(context))[1]
 
-    monkeypatch.setattr(evaluation, "make_policy", make_policy)
-    monkeypatch.setattr(evaluation, "MOST_NUMBERS", 7 * (4 + 5) * 1000)
-    parts = evaluation.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "parts.json"))
+    monkeypatch.setattr(evaluate, "make_policy", make_policy)
+    monkeypatch.setattr(evaluate, "MOST_NUMBERS", 7 * (4 + 5) * 1000)
+    parts = evaluate.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "parts.json"))
     assert met == [1000] * 7  # of 6,400
     assert parts["estimates"]["dr"]["value"] == pytest.approx(whole["estimates"]["dr"]["value"])
 
@@ -292,7 +297,7 @@ def test_what_the_log_lacks_shows_in_the_weights():
     ones, half = np.ones(100), np.full(100, 0.5)
     table = sums(list(range(100)), 100, propensity=half, reward=ones, target=half * 0.5, predicted=ones, model=ones)
     found = offpolicy.estimates(Sums(*(x[None] for x in table)))
-    (warning,) = evaluation._warnings(found, evaluation.Overlap(squares=25.0), 100.0, 100.0)
+    (warning,) = evaluate._warnings(found, evaluate.Overlap(squares=25.0), 100.0, 100.0)
     assert "weights average 0.500 ± 0.000, not 1" in warning
 
 
@@ -342,17 +347,17 @@ def test_bad_input_is_refused_in_one_line(logs, tmp_path, monkeypatch):
     assert "building" not in shown.err
     out = tmp_path / "e.json"
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "make_policy", lambda *_: lambda context: jnp.zeros((len(context.user), 7)))
+        patch.setattr(evaluate, "make_policy", lambda *_: lambda context: jnp.zeros((len(context.user), 7)))
         with pytest.raises(InputError, match="never takes an action"):
-            evaluation.evaluate(str(logs["ucb"]), checked(Config(agent="uniform")), out=str(out))
+            evaluate.evaluate(str(logs["ucb"]), checked(Config(agent="uniform")), out=str(out))
     assert not out.exists()
     with pytest.raises(InputError, match="sees mean rewards"):
-        evaluation.evaluate(str(logs["linear"]), checked(Config(agent="oracle")))
+        evaluate.evaluate(str(logs["linear"]), checked(Config(agent="oracle")))
 
 
 def test_all_estimates_are_those_of_the_formulas_on_the_rows_of_the_log(logs, tmp_path):
     target = checked(Config(**{**vars(LINEAR), **SOFTMAX}))
-    content = evaluation.evaluate(str(logs["linear"]), target, out=str(tmp_path / "e.json"))
+    content = evaluate.evaluate(str(logs["linear"]), target, out=str(tmp_path / "e.json"))
     chance, rows, predicted = judged(logs["linear"], target)
     at = np.arange(len(rows)), rows["action"].to_numpy()
     weight = chance[at] / rows["propensity"].to_numpy()

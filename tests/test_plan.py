@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config, checked, flag_values, read_config, read_entries, takes_ratings
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import Hyperparameter, hyperparameters
-from jaxbandit.plan import Plan, difference, expand, groups, make_plan, read_plan
+from jaxbandit.experiments.config import Config, checked, flag_values, read_config, read_entries, takes_ratings
+from jaxbandit.experiments.sweep_config import Plan, difference, expand, groups, make_plan, read_plan
 
 
 def grid(env="linear", agents=("linucb",), **axes):
@@ -357,7 +357,7 @@ def test_a_damaged_plan_is_refused(change) -> None:
 
 
 def test_a_plan_of_too_many_configurations_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr("jaxbandit.space.MOST", 5)
+    monkeypatch.setattr("jaxbandit.experiments.search_space.MOST", 5)
     assert len(planned(grid={"alpha": "1,2,3,4,5"}).configs()) == 5
     with pytest.raises(InputError, match="6 configurations; allowed: 1 to 5"):
         planned(grid={"alpha": "1,2,3", "gamma": "0.5,1"})

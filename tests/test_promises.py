@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import sweep
-from jaxbandit.config import Config, checked
+from jaxbandit._core.errors import InputError
 from jaxbandit.data.synthetic import World, generate
-from jaxbandit.envs.mf import mf, mf_per_arm
-from jaxbandit.errors import InputError
-from jaxbandit.simulate import simulate, start
+from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation.rounds import simulate, start
 
 from .support import bounded, make_agent, small_ratings, small_world
 

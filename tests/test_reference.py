@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import posterior
 from jaxbandit.agents import linear
+from jaxbandit.agents.models import gaussian
 from jaxbandit.types import Context, Interaction, Spec
 
 from .reference.linear import Linear, joint, score
@@ -107,7 +107,7 @@ def ours(case: Case, spec: Spec, data: Data, action: np.ndarray, reward: np.ndar
     def one_round(state, now):
         user, arms, weight, key, taken, paid = now
         context = Context(user, jnp.arange(BATCH), arms=arms if spec.arm_dim else None)
-        solution = posterior.solve(state, RIDGE)
+        solution = gaussian.solve(state, RIDGE)
         mean, variance = model.predict(context, solution)
         decision = agent.select(key, state, context)
         state = agent.update(key, state, Interaction(context, taken, paid, weight, jnp.int32(0), decision.memory))

@@ -7,11 +7,11 @@ from typing import Annotated
 import pytest
 from annotated_types import Interval
 
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters, parse, validate
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import hyperparameters, parse, validate
+from jaxbandit.experiments.config import Config
 
 FACTORIES = {**AGENTS, **ENVIRONMENTS}
 SETTINGS = [(name, setting) for name, factory in FACTORIES.items() for setting in hyperparameters(factory).values()]

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import replay
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import hyperparameters
+from jaxbandit.agents.models import replay
 from jaxbandit.types import Spec
 
 from .support import assert_counts

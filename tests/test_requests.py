@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
-from jaxbandit.config import Config
+from jaxbandit.cli import launch as commands
+from jaxbandit.cli.flags import log_options, run_options, sweep_options
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.errors import InputError
-from jaxbandit.flags import log_options, run_options, sweep_options
-from jaxbandit.vertex import commands, prepare
+from jaxbandit.experiments.config import Config
+from jaxbandit.vertex import prepare
 from jaxbandit.vertex.cloud import Cloud, checked, duration, read_cloud
 from jaxbandit.vertex.machines import GPUS, MACHINES, TPUS, find
 

@@ -16,8 +16,8 @@ import pytest
 from etils import epath
 from tensorboardX.proto.event_pb2 import Event
 
-from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.output import can_resume
+from jaxbandit.experiments.run_directory import can_resume
+from jaxbandit.simulation.checkpoints import Checkpoints
 from tests.command_line import ROOT, Result, assert_refused, call, hashes, shell, start
 
 AGENTS = {"linucb": ("--agent", "linucb"), "neural": ("--agent", "neural-boltzmann-gumbel", "--user-layers", "8,4")}

@@ -21,11 +21,12 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from jaxbandit import execution, rungs, search
-from jaxbandit import sweep as lanes
-from jaxbandit.config import read_config
-from jaxbandit.interruption import Interrupted
-from jaxbandit.metrics import Curves
+from jaxbandit._core.signals import Interrupted
+from jaxbandit.experiments import halving
+from jaxbandit.experiments import sweep as search
+from jaxbandit.experiments.config import read_config
+from jaxbandit.simulation import chunks, lanes
+from jaxbandit.simulation.metrics import Curves
 from tests.command_line import Result, assert_refused, call, hashes, start
 
 from .test_bad_input import DiskUsage
@@ -190,7 +191,9 @@ def test_more_values_compile_nothing_more(tmp_path) -> None:
 
 def test_static_settings_are_compiled_once_for_each_value(tmp_path, monkeypatch) -> None:
     made, compile_program = [], lanes.compile_program
-    monkeypatch.setattr("jaxbandit.sweep.compile_program", lambda *a, **k: made.append(a) or compile_program(*a, **k))
+    monkeypatch.setattr(
+        "jaxbandit.simulation.lanes.compile_program", lambda *a, **k: made.append(a) or compile_program(*a, **k)
+    )
     sweep(
         *WORLD[:2], *WORLD[4:], "--agent", "linucb", "--grid", "alpha=1,2,3", "batch-size=4,8", "--out", tmp_path / "a"
     )
@@ -278,7 +281,7 @@ def stopping(monkeypatch):
     """Let a signal come to the next sweep before chunk number `chunk`."""
 
     def stop_before(chunk: int) -> None:
-        event, calls, advance_rows = threading.Event(), [], execution._call
+        event, calls, advance_rows = threading.Event(), [], chunks._call
 
         def call_program(*args: Any) -> Any:
             calls.append(args)
@@ -288,8 +291,8 @@ def stopping(monkeypatch):
 
         if chunk == 0:
             event.set()
-        monkeypatch.setattr(execution, "_call", call_program)
-        monkeypatch.setattr(rungs, "stop_requests", lambda: contextlib.nullcontext(event))
+        monkeypatch.setattr(chunks, "_call", call_program)
+        monkeypatch.setattr(halving, "stop_requests", lambda: contextlib.nullcontext(event))
 
     return stop_before
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import exploration
-from jaxbandit.agents import square
-from jaxbandit.posterior import Posterior
+from jaxbandit.agents import exploration, inverse_gap
+from jaxbandit.agents.models.gaussian import Posterior
 from jaxbandit.types import Context, Spec
 
 from .support import assert_counts, make_agent, one_lane, small_world, users
@@ -58,9 +57,9 @@ STATE = Posterior(PULLS[:, None, None], jnp.array([6.0, 0.0, 10.0])[:, None], PU
 @pytest.mark.parametrize(
     ("agent", "weight"),
     [
-        (square.squarecb(Spec(3, 1, 0), gap_scale=2.0, gap_exponent=0.5), 2 * 9**0.5),
-        (square.squarecb(Spec(3, 1, 0), gap_scale=2.0, gap_exponent=0.0), 2.0),
-        (square.falcon(Spec(3, 1, 0), gap_scale=2.0), 2 * (3 * 9 / 3) ** 0.5),
+        (inverse_gap.squarecb(Spec(3, 1, 0), gap_scale=2.0, gap_exponent=0.5), 2 * 9**0.5),
+        (inverse_gap.squarecb(Spec(3, 1, 0), gap_scale=2.0, gap_exponent=0.0), 2.0),
+        (inverse_gap.falcon(Spec(3, 1, 0), gap_scale=2.0), 2 * (3 * 9 / 3) ** 0.5),
     ],
     ids=["squarecb", "fixed", "falcon"],
 )
@@ -73,7 +72,7 @@ def test_agents_draw_by_the_inverse_gap(agent, weight):
 
 
 def test_falcon_counts_allowed_arms_alone():
-    agent = square.falcon(Spec(3, 1, 0), gap_scale=2.0)
+    agent = inverse_gap.falcon(Spec(3, 1, 0), gap_scale=2.0)
     context = Context(jnp.ones((N, 1)), jnp.arange(N), mask=jnp.tile(jnp.array([[True, True, False]]), (N, 1)))
     other = 1 / (2 + 2 * (2 * 9 / 3) ** 0.5)
     action = agent.select(KEY, STATE, context).action
@@ -82,7 +81,7 @@ def test_falcon_counts_allowed_arms_alone():
 
 @pytest.mark.parametrize("name", ["squarecb", "falcon"])
 def test_an_empty_model_draws_uniformly(name):
-    agent = {"squarecb": square.squarecb, "falcon": square.falcon}[name](Spec(4, 2, 0))
+    agent = {"squarecb": inverse_gap.squarecb, "falcon": inverse_gap.falcon}[name](Spec(4, 2, 0))
     assert_counts(np.bincount(agent.select(KEY, agent.init(KEY), users(N, 2)).action, minlength=4), np.full(4, 1 / 4))
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.vertex import local, trials
 from jaxbandit.vertex.study import Parameter, Study, checked, read_parameters
 

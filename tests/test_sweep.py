@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbandit import sweep
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
+from jaxbandit.simulation import lanes as sweep
 
 from .support import make_agent, small_world
 from .test_promises import recorded
@@ -110,7 +110,7 @@ def test_configurations_of_a_seed_share_its_draws_and_seeds_do_not(whole) -> Non
 def test_lanes_that_do_not_fit_the_memory_run_in_tiles_with_the_same_results(share, whole, monkeypatch) -> None:
     least = run(max_lanes=8).program.nbytes  # a lane for each device, and the tables
     budget = int(least + share * (whole.program.nbytes - least))
-    monkeypatch.setattr("jaxbandit.memory.budget", lambda device: budget)
+    monkeypatch.setattr("jaxbandit._core.memory.budget", lambda device: budget)
     cut = run()
     assert cut.program.nbytes <= budget
     assert cut.tiles > 1
@@ -119,7 +119,7 @@ def test_lanes_that_do_not_fit_the_memory_run_in_tiles_with_the_same_results(sha
 
 
 def test_a_lane_that_does_not_fit_the_memory_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr("jaxbandit.memory.budget", lambda device: 1000)
+    monkeypatch.setattr("jaxbandit._core.memory.budget", lambda device: 1000)
     with pytest.raises(InputError, match=r"batch_size is 8: one lane takes .* GiB, but a device has 0.0 GiB"):
         run()
 
@@ -128,7 +128,7 @@ def test_a_lane_that_does_not_fit_the_memory_is_refused(monkeypatch) -> None:
 def compiled(monkeypatch) -> list[Any]:
     """Programs of advance, as XLA has compiled them."""
     found: list[Any] = []
-    monkeypatch.setattr("jaxbandit.memory.needed", partial(_keep, found))
+    monkeypatch.setattr("jaxbandit._core.memory.needed", partial(_keep, found))
     return found
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxbandit.errors import InputError
-from jaxbandit.interruption import Interrupted
-from jaxbandit.vertex import tracking
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.signals import Interrupted
+from jaxbandit.vertex.trainer import experiments
 from tests.command_line import SMALL, Result, assert_refused, call, end, start
 
 NAMES = {"JAXBANDIT_EXPERIMENT": "wheels", "JAXBANDIT_EXPERIMENT_RUN": "first", "JAXBANDIT_REGION": "us-central1"}
@@ -88,12 +88,12 @@ def environ() -> dict[str, str]:
 def sdk(monkeypatch) -> Sdk:
     pytest.importorskip("google.api_core")
     found = Sdk()
-    monkeypatch.setattr(tracking, "_sdk", lambda: found)
+    monkeypatch.setattr(experiments, "_sdk", lambda: found)
     return found
 
 
 def test_a_number_that_is_not_finite_is_left_out(sdk, environ) -> None:
-    with tracking.tracked({"alpha": 1.0, "hidden": (1, 2)}, environ) as finish:
+    with experiments.tracked({"alpha": 1.0, "hidden": (1, 2)}, environ) as finish:
         finish(SUMMARY)
     assert [name for name, *_ in sdk.calls] == ["init", "start_run", "log_params", "log_metrics", "end_run"]
     assert sdk.calls[2][1] == ({"alpha": 1.0, "hidden": "(1, 2)"},)
@@ -102,14 +102,14 @@ def test_a_number_that_is_not_finite_is_left_out(sdk, environ) -> None:
 
 def test_final_numbers_that_are_lost_are_told_and_no_failure(sdk, environ, capsys) -> None:
     sdk.refuse = "log_metrics"
-    with tracking.tracked({}, environ) as finish:
+    with experiments.tracked({}, environ) as finish:
         finish(SUMMARY)
     assert capsys.readouterr().err == "jaxbandit: warning: Vertex Experiments lacks the final numbers: not that\n"
 
 
 @pytest.mark.parametrize(("error", "state"), [(InputError, "FAILED"), (Interrupted, None)])
 def test_what_fails_is_marked_and_what_is_interrupted_goes_on_later(error, state, sdk, environ) -> None:
-    with pytest.raises(error), tracking.tracked({}, environ):
+    with pytest.raises(error), experiments.tracked({}, environ):
         raise error("no")
     ends = [named for name, _, named in sdk.calls if name == "end_run"]
     assert ends == ([] if state is None else [{"state": state}])

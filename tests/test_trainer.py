@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxbandit import processes
-from jaxbandit.buckets import in_bucket, mounted
-from jaxbandit.checkpoint import Checkpoints
-from jaxbandit.errors import InputError
-from jaxbandit.metrics import Curves, RoundMetrics
+from jaxbandit._core import processes
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import in_bucket, mounted
 from jaxbandit.reporting import EventLog
+from jaxbandit.simulation.checkpoints import Checkpoints
+from jaxbandit.simulation.metrics import Curves, RoundMetrics
 from tests.command_line import SMALL, Result, assert_refused, call, end, hashes, shell, start, write_ratings
 
 LONG = ("--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "2", "--training-loops", "120")
@@ -206,7 +206,7 @@ def exported(monkeypatch) -> list[tuple[str, str, str]]:
         if (Path(run) / "refuse").exists():
             raise InputError("agent is too shy")
 
-    monkeypatch.setattr("jaxbandit.export.export", export)
+    monkeypatch.setattr("jaxbandit.policies.export.export", export)
     return calls
 
 

@@ -3,22 +3,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import words
+from jaxbandit._core import prng
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (20, 33), (3, 0), (words.MANY,), (3, words.MANY + 1)])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (20, 33), (3, 0), (prng.MANY,), (3, prng.MANY + 1)])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_words_are_those_of_jax(shape, impl):
     key = jax.random.fold_in(jax.random.key(2**31 + 5, impl=impl), 3)
-    drawn = words.bits(key, shape)
+    drawn = prng.bits(key, shape)
     assert drawn.dtype == jnp.uint32
     np.testing.assert_array_equal(drawn, jax.random.bits(key, shape, jnp.uint32))
 
 
 def test_words_of_a_lane_do_not_depend_on_the_lanes_beside_it():
     keys = jax.random.split(jax.random.key(0), 5)
-    together = jax.jit(jax.vmap(lambda key: words.bits(key, (4, 3))))(keys)
-    np.testing.assert_array_equal(together[3], words.bits(keys[3], (4, 3)))
+    together = jax.jit(jax.vmap(lambda key: prng.bits(key, (4, 3))))(keys)
+    np.testing.assert_array_equal(together[3], prng.bits(keys[3], (4, 3)))
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
@@ -26,10 +26,10 @@ def test_keys_are_those_of_jax(impl):
     key = jax.random.key(2**31 + 5, impl=impl)
     number = jnp.int32(70_000)
     for made, of_jax in (
-        (words.split(key, 5), jax.random.split(key, 5)),
-        (words.split(key), jax.random.split(key)),
-        (words.fold_in(key, number), jax.random.fold_in(key, number)),
-        (words.fold_in(key, -number), jax.random.fold_in(key, -number)),
+        (prng.split(key, 5), jax.random.split(key, 5)),
+        (prng.split(key), jax.random.split(key)),
+        (prng.fold_in(key, number), jax.random.fold_in(key, number)),
+        (prng.fold_in(key, -number), jax.random.fold_in(key, -number)),
     ):
         assert made.dtype == of_jax.dtype
         np.testing.assert_array_equal(jax.random.key_data(made), jax.random.key_data(of_jax))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from etils import epath
 
-from jaxbandit import evaluation, interactions, policies
-from jaxbandit.config import Config, checked, read_config
-from jaxbandit.offpolicy import ESTIMATORS
+from jaxbandit.experiments import interaction_log
+from jaxbandit.experiments.config import Config, checked, read_config
+from jaxbandit.policies import evaluate, trained
+from jaxbandit.policies.estimators import ESTIMATORS
 
 
 def main() -> None:
@@ -21,15 +22,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     out = str(arguments.out.with_suffix(".json"))
-    content = evaluation.evaluate(str(arguments.log), Config(agent=arguments.agent), out=out)
+    content = evaluate.evaluate(str(arguments.log), Config(agent=arguments.agent), out=out)
     logged = checked(read_config(str(arguments.log / "config.json")))
-    config = checked(Config(agent=arguments.agent, **policies.world_of(logged)))
-    reader = interactions.open_log(epath.Path(arguments.log))
-    policy, model = policies.make_policy(config, evaluation.spec_of(reader.header)), evaluation.fit(reader)
+    config = checked(Config(agent=arguments.agent, **trained.world_of(logged)))
+    reader = interaction_log.open_log(epath.Path(arguments.log))
+    policy, model = trained.make_policy(config, evaluate.spec_of(reader.header)), evaluate.fit(reader)
     parts = []
     for rows in reader.rows():
         at = np.arange(len(rows.action))
-        user, fold = np.asarray(rows.context.user), evaluation.folds(rows, reader)
+        user, fold = np.asarray(rows.context.user), evaluate.folds(rows, reader)
         predicted = model.predict(rows.seed, fold, user, rows.offered(at))
         parts.append((rows.action, rows.reward, rows.propensity, np.asarray(policy(rows.context)), predicted))
     names = ("action", "reward", "propensity", "chance", "predicted")

@@ -24,11 +24,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from measuring import Report
 
-from jaxbandit import sweep
+from jaxbandit._core.hyperparameters import hyperparameters, validate
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.hyperparameters import hyperparameters, validate
-from jaxbandit.metrics import mean_stderr
+from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation.metrics import mean_stderr
 
 DELTAS = (0.5, 0.7, 0.9, 0.95, 0.99)
 # What differs from an agent's defaults. A new agent is one more line.

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit import exploration
-from jaxbandit.agents import settings
+from jaxbandit.agents import exploration, settings
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxbandit import exploration, words
-from jaxbandit.agents import bounded, settings
+from jaxbandit._core import prng
+from jaxbandit.agents import bounded, exploration, settings
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 
@@ -28,7 +28,7 @@ def bernoulli_ts(spec: Spec, *, reward_low: bounded.RewardLow = None, reward_hig
     bounds = bounded.reward_bounds(spec, reward_low, reward_high)
 
     def select(key: Key[Array, ""], state: Beta, context: Context) -> Decision:
-        draw_key, tie_key = words.split(key)
+        draw_key, tie_key = prng.split(key)
         shape = (context.user.shape[0], spec.num_actions)
         draw = jax.random.beta(draw_key, state.alpha[None], state.beta[None], shape)
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, draw)))

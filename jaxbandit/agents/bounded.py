@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import doc
 from jaxtyping import Array, Float
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.types import Spec
 
 RewardLow = Annotated[float | None, doc("reward that counts as 0; auto: the lowest that the environment pays")]

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from annotated_types import Gt, doc
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxbandit import exploration, features, posterior, words
-from jaxbandit.agents import settings
+from jaxbandit._core import prng
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import Model, make_model
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import Traced
-from jaxbandit.posterior import Posterior
+from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models.gaussian import Posterior
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 Scores = Float[Array, "B K"]
@@ -65,7 +66,7 @@ def cascade_plackett_luce(
 def top(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
     """Arms of the highest scores, best first; equal scores in random order."""
     arm = jnp.broadcast_to(jnp.arange(scores.shape[1], dtype=jnp.int32)[None], scores.shape)
-    return jax.lax.sort((-scores, words.bits(key, scores.shape), arm), dimension=1, num_keys=2)[2][:, :size]
+    return jax.lax.sort((-scores, prng.bits(key, scores.shape), arm), dimension=1, num_keys=2)[2][:, :size]
 
 
 def plackett_luce(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
@@ -87,7 +88,7 @@ def _agent(
         raise InputError("slate_size is 1: this agent ranks slates; allowed: an env that shows some, as cascade")
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
-        mean, variance = model.predict(context, posterior.solve(state, tikhonov_weight))
+        mean, variance = model.predict(context, gaussian.solve(state, tikhonov_weight))
         return Decision(rank(key, mean, variance, context))
 
     return Agent(

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxbandit import exploration, features, posterior
-from jaxbandit.agents import settings
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
-from jaxbandit.hyperparameters import Traced
-from jaxbandit.posterior import Posterior, Solution, einsum
+from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
 from jaxbandit.types import Agent, Context, Decision, Spec
 
 
@@ -30,7 +30,7 @@ def hybrid_linucb(
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
         user = features.with_bias(context.user, add_bias)
-        mean, variance = predict(user, posterior.solve(state, tikhonov_weight), tikhonov_weight)
+        mean, variance = predict(user, gaussian.solve(state, tikhonov_weight), tikhonov_weight)
         scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
@@ -48,7 +48,7 @@ def predict(
     num_arms, dim = solution.mean.shape
     inverse = einsum("kei,kej->kij", solution.whitener, solution.whitener)
     precision = ridge * ((1 + num_arms) * jnp.eye(dim) - ridge * jnp.sum(inverse, axis=0))
-    whitener = posterior.inverse_cholesky(precision, least=ridge)
+    whitener = gaussian.inverse_cholesky(precision, least=ridge)
     beta = einsum("ei,ej,j->i", whitener, whitener, ridge * jnp.sum(solution.mean, axis=0))
     share = ridge * einsum("bi,kij->bkj", user, inverse)
     own = einsum("bd,ked->bke", user, solution.whitener)

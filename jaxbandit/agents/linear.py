@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit import exploration, features, posterior, words
-from jaxbandit.agents import settings
-from jaxbandit.posterior import Posterior, Solution, einsum
+from jaxbandit._core import prng
+from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 
@@ -72,7 +73,7 @@ def lints(
     """
 
     def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
-        noise_key, tie_key = words.split(key)
+        noise_key, tie_key = prng.split(key)
         mean, variance = model.predict(context, solution)
         if sampling == "arm":
             deviation = jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
@@ -99,12 +100,12 @@ def greedy(
     model = make_model(spec, features, add_bias, gamma)
 
     def select(key: Key[Array, ""], state: tuple[Posterior, Array], context: Context) -> Decision:
-        mean, _ = model.predict(context, posterior.solve(state[0], tikhonov_weight))
+        mean, _ = model.predict(context, gaussian.solve(state[0], tikhonov_weight))
         probability = settings.at_count(epsilon, state[1])
         return Decision(exploration.epsilon_greedy(key, context, mean, probability, ties))
 
     def probabilities(state: tuple[Posterior, Array], context: Context) -> Float[Array, "B K"]:
-        mean, _ = model.predict(context, posterior.solve(state[0], tikhonov_weight))
+        mean, _ = model.predict(context, gaussian.solve(state[0], tikhonov_weight))
         return exploration.epsilon_greedy_probabilities(context, mean, settings.at_count(epsilon, state[1]), ties)
 
     return Agent(
@@ -129,11 +130,11 @@ def _agent(
     """Act on the posterior solved once per round; update it once with the whole batch."""
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
-        return Decision(choose(key, context, model, posterior.solve(state, tikhonov_weight)))
+        return Decision(choose(key, context, model, gaussian.solve(state, tikhonov_weight)))
 
     def probabilities(state: Posterior, context: Context) -> Float[Array, "B K"]:
         assert chances is not None
-        return chances(context, model, posterior.solve(state, tikhonov_weight))
+        return chances(context, model, gaussian.solve(state, tikhonov_weight))
 
     return Agent(
         init=lambda key: model.init(),
@@ -158,9 +159,9 @@ def _disjoint(spec: Spec, add_bias: bool, gamma: Float[Array, ""] | float) -> Mo
     def update(state: Posterior, seen: Interaction) -> Posterior:
         user = features.with_bias(seen.context.user, add_bias)
         one_hot = jax.nn.one_hot(seen.action, spec.num_actions)
-        return posterior.update_each(state, one_hot, user, seen.reward, seen.weight, gamma)
+        return gaussian.update_each(state, one_hot, user, seen.reward, seen.weight, gamma)
 
-    return Model(dim, lambda: posterior.init(dim, spec.num_actions), predict, perturb, update)
+    return Model(dim, lambda: gaussian.init(dim, spec.num_actions), predict, perturb, update)
 
 
 def _shared(spec: Spec, kind: features.Features, add_bias: bool, gamma: Float[Array, ""] | float) -> Model:
@@ -170,11 +171,11 @@ def _shared(spec: Spec, kind: features.Features, add_bias: bool, gamma: Float[Ar
         return features.predict(kind, add_bias, context, solution)
 
     def perturb(context: Context, solution: Solution, noise: Array) -> Array:
-        return features.linear(kind, add_bias, context, posterior.sample(solution, noise))
+        return features.linear(kind, add_bias, context, gaussian.sample(solution, noise))
 
     def update(state: Posterior, seen: Interaction) -> Posterior:
         arm = features.chosen(seen.context, seen.action)
         parts = features.parts(kind, add_bias, seen.context.user, arm)
-        return posterior.update(state, parts, seen.reward, seen.weight, gamma)
+        return gaussian.update(state, parts, seen.reward, seen.weight, gamma)
 
-    return Model(dim, lambda: posterior.init(dim), predict, perturb, update)
+    return Model(dim, lambda: gaussian.init(dim), predict, perturb, update)

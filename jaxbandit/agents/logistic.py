@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit import exploration, features, posterior, words
-from jaxbandit.agents import bounded, settings
+from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import bounded, exploration, settings
 from jaxbandit.agents.linear import Model, make_model
-from jaxbandit.hyperparameters import Traced
-from jaxbandit.posterior import Posterior, Solution, einsum
+from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 SHARES = (*(0.5**i for i in range(8)), 0.0)  # of a Newton step, that are tried
@@ -81,7 +82,7 @@ def logistic_ts(
     model = make_model(spec, features, add_bias, 1.0)
 
     def choose(key: Key[Array, ""], context: Context, solution: Solution) -> Int[Array, " B"]:
-        noise_key, tie_key = words.split(key)
+        noise_key, tie_key = prng.split(key)
         mean, _ = model.predict(context, solution)
         noise = jax.random.normal(noise_key, (mean.shape[0], *solution.mean.shape[:-1], model.dim))
         scores = mean + alpha * model.perturb(context, solution, noise)
@@ -106,7 +107,7 @@ def learn(state: Laplace, batch: Batch, ridge: Traced, newton_steps: int) -> Lap
         logit, offset = _logits(batch, mean), mean - state.mean
         residual = batch.weight * (batch.reward - jax.nn.sigmoid(logit))
         gradient = einsum("bk,bi,b->ki", batch.member, batch.features, residual) - _times(state, ridge, offset)
-        newton = posterior.solve(Posterior(curvature(mean), gradient, jnp.zeros(mean.shape[:1])), ridge).mean
+        newton = gaussian.solve(Posterior(curvature(mean), gradient, jnp.zeros(mean.shape[:1])), ridge).mean
         return mean + _share(state, batch, ridge, logit, offset, newton)[:, None] * newton
 
     mean = jax.lax.fori_loop(0, newton_steps, step, state.mean)
@@ -167,7 +168,7 @@ def _agent(
     models = 1 if spec.arm_dim else spec.num_actions
 
     def select(key: Key[Array, ""], state: Laplace, context: Context) -> Decision:
-        solved = posterior.solve(Posterior(state.precision, state.mean, jnp.zeros(models)), ridge)
+        solved = gaussian.solve(Posterior(state.precision, state.mean, jnp.zeros(models)), ridge)
         solution = Solution(state.mean, solved.whitener)
         if spec.arm_dim:
             solution = Solution(solution.mean[0], solution.whitener[0])

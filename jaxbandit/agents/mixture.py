@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from annotated_types import Gt, Le, doc
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from jaxbandit import exploration, words
-from jaxbandit.agents import bounded
+from jaxbandit._core import prng
+from jaxbandit._core.errors import InputError, unknown
+from jaxbandit._core.hyperparameters import Form, Traced
+from jaxbandit.agents import bounded, exploration
 from jaxbandit.agents.exp3 import gains
-from jaxbandit.errors import InputError, unknown
-from jaxbandit.hyperparameters import Form, Traced
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 
@@ -55,7 +55,7 @@ def exp3_mixture(
         return jax.nn.softmax(state.gains / jnp.maximum(state.temperature, least_temperature))
 
     def select(key: Key[Array, ""], state: MixtureState, context: Context) -> Decision:
-        keys = words.split(key, len(parts) + 1)
+        keys = prng.split(key, len(parts) + 1)
         decisions = [part.select(keys[j], state.agents[j], context) for j, part in enumerate(parts)]
         probability = shares(state)
         drawn = exploration.draw(keys[-1], jnp.tile(probability[None], (context.user.shape[0], 1)))
@@ -65,7 +65,7 @@ def exp3_mixture(
         return Decision(action, Drawn(drawn, probability[drawn], memory))
 
     def update(key: Key[Array, ""], state: MixtureState, seen: Interaction) -> MixtureState:
-        keys = words.split(key, len(parts))
+        keys = prng.split(key, len(parts))
         learned = tuple(part.update(keys[j], state.agents[j], _own(seen, j)) for j, part in enumerate(parts))
         scaled = seen._replace(reward=bounded.to_unit(seen.reward, bounds))
         total = forgetting * (state.gains + _gains(scaled, len(parts)))
@@ -74,7 +74,7 @@ def exp3_mixture(
         return MixtureState(learned, total - jnp.max(total), temperature)
 
     def init(key: Key[Array, ""]) -> MixtureState:
-        keys = words.split(key, len(parts))
+        keys = prng.split(key, len(parts))
         states = tuple(part.init(keys[j]) for j, part in enumerate(parts))
         return MixtureState(states, jnp.zeros(len(parts)), jnp.zeros(()))
 

@@ -8,12 +8,14 @@ import optax
 from annotated_types import Ge, Gt, doc
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxbandit import exploration, nig, posterior, replay, words
-from jaxbandit.agents import bayes, encoding, settings, training
-from jaxbandit.hyperparameters import Traced
-from jaxbandit.nig import NIG
-from jaxbandit.posterior import Posterior, Solution, einsum
-from jaxbandit.replay import Replay
+from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import exploration, nig_lints, settings
+from jaxbandit.agents.models import encoder as encoding
+from jaxbandit.agents.models import gaussian, normal_inverse_gamma, replay, training
+from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
+from jaxbandit.agents.models.normal_inverse_gamma import NIG
+from jaxbandit.agents.models.replay import Replay
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 HiddenLayers = Annotated[tuple[int, ...], doc("widths of the encoder; the last one is the dimension of z")]
@@ -44,8 +46,8 @@ class Bounding(NamedTuple):
 def neural_linear_ts(
     spec: Spec,
     *,
-    a0: bayes.A0 = 12.0,
-    b0: bayes.B0 = 30.0,
+    a0: nig_lints.A0 = 12.0,
+    b0: nig_lints.B0 = 30.0,
     tikhonov_weight: settings.TikhonovWeight = 23.0,
     learning_rate: Annotated[Traced, Gt(0), doc("step size of RMSprop")] = 0.01,
     clip_norm: training.ClipNorm = 5.0,
@@ -55,7 +57,7 @@ def neural_linear_ts(
     minibatch_size: training.MinibatchSize = 512,
     reset: Annotated[bool, doc("forget RMSprop's second moments before each training")] = True,
     buffer_size: BufferSize = 16384,
-    initial_pulls: bayes.InitialPulls = 2,
+    initial_pulls: nig_lints.InitialPulls = 2,
     ties: settings.Ties = "random",
 ) -> Agent:
     """Draw as nig-lints does on z(x), the last hidden layer of a network that is trained every `train_every` rounds.
@@ -70,24 +72,24 @@ def neural_linear_ts(
         optax.scale_by_learning_rate(learning_rate),
     )
     step = training.make_step(optimizer, encoding.mean_loss(encoder))
-    empty = nig.init(encoder.dim, encoder.num_models, tikhonov_weight)
+    empty = normal_inverse_gamma.init(encoder.dim, encoder.num_models, tikhonov_weight)
 
     def learn(state: NIG, model: Array, z: Array, reward: Array, weight: Array) -> NIG:
-        return nig.update(state, model, z, reward, weight, tikhonov_weight)
+        return normal_inverse_gamma.update(state, model, z, reward, weight, tikhonov_weight)
 
     def init(key: Key[Array, ""]) -> Sampling:
         params = encoder.init(key)
         return Sampling(params, optimizer.init(params), encoder.memory(), empty, jnp.zeros((), jnp.int32))
 
     def select(key: Key[Array, ""], state: Sampling, context: Context) -> Decision:
-        draw_key, tie_key = words.split(key)
+        draw_key, tie_key = prng.split(key)
         z, _ = encoder.offered(state.params, context)
         if spec.arm_dim:
-            beta = nig.sample_parameters(draw_key, state.posterior, a0, b0, z.shape[0])
+            beta = normal_inverse_gamma.sample_parameters(draw_key, state.posterior, a0, b0, z.shape[0])
             scores = exploration.allowed(context, einsum("bkd,bd->bk", z, beta))
         else:
-            scores = nig.sample_scores(draw_key, state.posterior, z, a0, b0)
-            scores = bayes.in_turn(context, scores, state.served, initial_pulls)
+            scores = normal_inverse_gamma.sample_scores(draw_key, state.posterior, z, a0, b0)
+            scores = nig_lints.in_turn(context, scores, state.served, initial_pulls)
         return Decision(exploration.greedy(tie_key, scores, ties))
 
     def update(key: Key[Array, ""], state: Sampling, seen: Interaction) -> Sampling:
@@ -104,7 +106,7 @@ def neural_linear_ts(
             start = optimizer.init(params) if reset else optimizer_state
 
             def one(number: Int[Array, ""], trained: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-                minibatch_key = words.fold_in(key, number)
+                minibatch_key = prng.fold_in(key, number)
                 return step(minibatch_key, trained, replay.sample(minibatch_key, memory, minibatch_size))
 
             params, optimizer_state = jax.lax.fori_loop(0, train_steps, one, (params, start))
@@ -113,7 +115,9 @@ def neural_linear_ts(
         trained = (state.params, state.optimizer, state.posterior)
         trained = jax.lax.cond((seen.round + 1) % train_every == 0, retrain, go_on, trained)
         params, optimizer_state, known = trained
-        return Sampling(params, optimizer_state, memory, known, bayes.served(spec, state.served, seen, initial_pulls))
+        return Sampling(
+            params, optimizer_state, memory, known, nig_lints.served(spec, state.served, seen, initial_pulls)
+        )
 
     return Agent(init, select, update)
 
@@ -140,11 +144,11 @@ def neural_linucb(
     encoder = encoding.make_encoder(spec, hidden_layers, buffer_size if warm_start else 1)
     optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optax.adam(learning_rate))
     step = training.make_step(optimizer, encoding.mean_loss(encoder))
-    empty = posterior.init(encoder.dim, encoder.num_models)
+    empty = gaussian.init(encoder.dim, encoder.num_models)
 
     def learn(state: Posterior, model: Array, z: Array, reward: Array, weight: Array) -> Posterior:
         one_hot = jax.nn.one_hot(model, state.pulls.shape[0])
-        return posterior.update_each(state, one_hot, z, reward, weight)
+        return gaussian.update_each(state, one_hot, z, reward, weight)
 
     def init(key: Key[Array, ""]) -> Bounding:
         params = encoder.init(key)
@@ -152,9 +156,9 @@ def neural_linucb(
         return Bounding(params, optimizer.init(params), encoder.memory(), empty, jnp.zeros((), jnp.int32), frozen)
 
     def select(key: Key[Array, ""], state: Bounding, context: Context) -> Decision:
-        explore_key, tie_key = words.split(key)
+        explore_key, tie_key = prng.split(key)
         z, values = encoder.offered(state.params, context)
-        mean, variance = _predict(z, posterior.solve(state.posterior, tikhonov_weight))
+        mean, variance = _predict(z, gaussian.solve(state.posterior, tikhonov_weight))
         bound = exploration.greedy(tie_key, exploration.upper_bounds(context, mean, variance, alpha), ties)
         probability = settings.at_count(epsilon, state.updates)
         first = exploration.epsilon_greedy(explore_key, context, values, probability, ties)
@@ -191,6 +195,6 @@ def neural_linucb(
 def _predict(z: Float[Array, "B *K d"], solution: Solution) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
     """Mean and variance of every arm: z [B, d] under K models, or z [B, K, d] under one."""
     if z.ndim == 3:
-        return posterior.predict(Solution(solution.mean[0], solution.whitener[0]), z)
+        return gaussian.predict(Solution(solution.mean[0], solution.whitener[0]), z)
     white = einsum("bd,ked->bke", z, solution.whitener)
     return einsum("bd,kd->bk", z, solution.mean), jnp.sum(white * white, axis=-1)

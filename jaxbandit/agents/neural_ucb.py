@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxbandit import exploration, features, words
-from jaxbandit.agents import settings, training
-from jaxbandit.agents.training import Learned, Training, batch_of, context_of, make_learner, taken
-from jaxbandit.hyperparameters import Traced
-from jaxbandit.networks import example, make_network
-from jaxbandit.posterior import einsum
+from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.models import features, training
+from jaxbandit.agents.models.gaussian import einsum
+from jaxbandit.agents.models.networks import example, make_network
+from jaxbandit.agents.models.training import Learned, Training, batch_of, context_of, make_learner, taken
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 AT_ONCE = 2**20  # numbers in the gradients that are formed side by side
@@ -122,7 +123,7 @@ def _agent(
         return GradientState(learner.init(params), jax.tree.map(jnp.zeros_like, params))
 
     def select(key: Key[Array, ""], state: GradientState, context: Context) -> Decision:
-        score_key, tie_key = words.split(key)
+        score_key, tie_key = prng.split(key)
         precision = jax.tree.map(lambda total: width * (tikhonov_weight + total), state.squares)
         mean, variance = predict(spec, value, state.learned.params, precision, context)
         scores = exploration.allowed(context, score(score_key, mean, variance))

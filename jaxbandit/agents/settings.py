@@ -6,9 +6,10 @@ from typing import Annotated, Any, TypeAlias
 from annotated_types import Ge, Gt, Interval, Le, doc
 from jaxtyping import Array, Int
 
-from jaxbandit import exploration, features
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import Traced
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import exploration
+from jaxbandit.agents.models import features
 from jaxbandit.types import Spec
 
 Scheduled: TypeAlias = Traced | Callable[[Any], Any]  # a float, or an optax schedule of the update count

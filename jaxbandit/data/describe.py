@@ -9,8 +9,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Num
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data.ratings import Ratings
-from jaxbandit.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from jaxbandit._core.errors import InputError, unknown
 from jaxbandit.data.registry import DATASETS
-from jaxbandit.errors import InputError, unknown
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens"  # env JAXBANDIT_MOVIELENS_URL names a mirror
 TIMEOUT = 30.0  # seconds without a byte

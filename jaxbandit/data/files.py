@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from etils import epath
 
-from jaxbandit.buckets import mounted
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import mounted
 
 ALLOWED = "a zip, a directory, or one CSV, TSV, '::' or Parquet file"
 KNOWN_RATINGS = ("u.data", "ratings.dat", "ratings.csv")

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from etils import epath
 
-from jaxbandit.buckets import mounted
+from jaxbandit._core.errors import InputError, nearest
+from jaxbandit._core.files import mounted
 from jaxbandit.data.tables import is_number, reason_of, split_fields
-from jaxbandit.errors import InputError, nearest
 
 SHIPPED = {"digits": "load_digits", "breast-cancer": "load_breast_cancer", "wine": "load_wine"}
 ALLOWED = f"{' | '.join(SHIPPED)}, or the path of a CSV"

@@ -5,13 +5,13 @@ import os
 
 from etils import epath
 
-from jaxbandit.buckets import mounted
+from jaxbandit._core.errors import InputError, unknown
+from jaxbandit._core.files import mounted
 from jaxbandit.data.download import cached
 from jaxbandit.data.ratings import Ratings
 from jaxbandit.data.readers import read
 from jaxbandit.data.registry import DATASETS
 from jaxbandit.data.synthetic import WORLDS, synth
-from jaxbandit.errors import InputError, unknown
 
 
 def load(

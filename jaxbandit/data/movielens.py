@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data.files import Source
 from jaxbandit.data.ratings import Ratings
-from jaxbandit.errors import InputError
 
 GENRES_100K = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxbandit._core.errors import unknown
 from jaxbandit.data.ratings import Ratings, Truth
-from jaxbandit.errors import unknown
 
 RANK = 16
 MEAN = 3.02

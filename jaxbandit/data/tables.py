@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from jaxbandit.errors import InputError, nearest
+from jaxbandit._core.errors import InputError, nearest
 
 ROLES = ("user", "item", "rating")
 COMMON_NAMES = {

@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data.ratings import Ratings
 from jaxbandit.data.tables import Table
-from jaxbandit.errors import InputError
 
 
 def to_ratings(table: Table, name: str, scale: tuple[float, float] | None) -> Ratings:

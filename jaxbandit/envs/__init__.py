@@ -6,16 +6,17 @@ The registry is the one place where they have names.
 from collections.abc import Callable
 from typing import Any
 
-from jaxbandit.envs import bernoulli, cascade, changing, classification, linear, mf, wheel
+from jaxbandit.envs import bernoulli, cascade, classification, drifting, linear, wheel
+from jaxbandit.envs.matrix_factorization import worlds
 from jaxbandit.types import Environment
 
 ENVIRONMENTS: dict[str, Callable[..., tuple[Environment, Any]]] = {
-    "mf": mf.mf,
-    "mf-per-arm": mf.mf_per_arm,
+    "mf": worlds.mf,
+    "mf-per-arm": worlds.mf_per_arm,
     "linear": linear.linear,
     "linear-per-arm": linear.linear_per_arm,
-    "drifting-linear": changing.drifting_linear,
-    "piecewise": changing.piecewise,
+    "drifting-linear": drifting.drifting_linear,
+    "piecewise": drifting.piecewise,
     "bernoulli": bernoulli.bernoulli,
     "classification": classification.classification,
     "wheel": wheel.wheel,

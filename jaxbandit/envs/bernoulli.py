@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from annotated_types import Interval, doc
 from jaxtyping import Array, Float, Key
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.envs.outcome import expected, outcome
-from jaxbandit.errors import InputError
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
 MEANS = (0.1, 0.2, 0.3, 0.45, 0.5)

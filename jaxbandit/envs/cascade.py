@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit import words
+from jaxbandit._core import prng
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents.models.gaussian import einsum
 from jaxbandit.envs.outcome import slate_outcome
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import Traced
-from jaxbandit.posterior import einsum
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
 
@@ -49,12 +49,12 @@ def cascade(
         raise InputError(f"slate_size is {slate_size}, but {num_actions} arms are offered; allowed: 2 to {num_actions}")
 
     def init(key: Key[Array, ""], params: CascadeParams) -> Tastes:
-        common_key, personal_key = words.split(key)
+        common_key, personal_key = prng.split(key)
         common = jax.random.normal(common_key, (arm_dim,)) / arm_dim**0.5
         return Tastes(common, jax.random.normal(personal_key, (arm_dim, user_dim)) / (arm_dim * user_dim) ** 0.5)
 
     def observe(key: Key[Array, ""], params: CascadeParams, state: Tastes, batch_size: int) -> tuple[Context, Array]:
-        user_key, arm_key = words.split(key)
+        user_key, arm_key = prng.split(key)
         user = jax.random.normal(user_key, (batch_size, user_dim))
         arms = jax.random.normal(arm_key, (batch_size, num_actions, arm_dim))
         weights = state.common[None] + einsum("bu,au->ba", user, state.personal)

@@ -7,11 +7,11 @@ import numpy as np
 from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import Labelled, load_labelled
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import outcome
-from jaxbandit.errors import InputError
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Key
 
-from jaxbandit import words
+from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import gaussian_outcome
-from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
 Sigma = Annotated[Traced, Ge(0), doc("standard deviation of the reward noise")]
@@ -72,7 +72,7 @@ def linear_per_arm(
         return jax.random.normal(key, (user_dim + arm_dim,))
 
     def observe(key: Key[Array, ""], params: PerArmParams, theta: Array, batch_size: int) -> tuple[Context, Array]:
-        user_key, arm_key = words.split(key)
+        user_key, arm_key = prng.split(key)
         user = _integers(user_key, -10, 10, batch_size, user_dim)
         arms = _integers(arm_key, -2, 3, batch_size, num_actions, arm_dim)
         dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)

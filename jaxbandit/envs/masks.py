@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from annotated_types import Ge, doc
 from jaxtyping import Array, Key
 
-from jaxbandit import words
+from jaxbandit._core import prng
+from jaxbandit._core.errors import InputError
 from jaxbandit.envs import sampling
-from jaxbandit.errors import InputError
 from jaxbandit.types import Context, Environment
 
 MinActions = Annotated[
@@ -29,10 +29,10 @@ def offer_some(environment: Environment, min_actions: int) -> Environment:
         raise InputError(f"min_actions is {min_actions} of {num_actions} arms; allowed: 0 to {num_actions}")
 
     def observe(key: Key[Array, ""], params: Any, state: Any, batch_size: int) -> tuple[Context, Array]:
-        observe_key, count_key, order_key = words.split(key, 3)
+        observe_key, count_key, order_key = prng.split(key, 3)
         context, means = environment.observe(observe_key, params, state, batch_size)
         count = min_actions + sampling.uniform(count_key, num_actions - min_actions + 1, batch_size)
-        place = jnp.argsort(words.bits(order_key, means.shape), axis=1)  # a random permutation for each user
+        place = jnp.argsort(prng.bits(order_key, means.shape), axis=1)  # a random permutation for each user
         return context._replace(mask=place < count[:, None]), means
 
     return environment._replace(observe=observe)

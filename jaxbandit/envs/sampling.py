@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxbandit import words
+from jaxbandit._core import prng
 
 
 def uniform(key: Key[Array, ""], population: int, *shape: int) -> Int[Array, "..."]:
     """Draw indices with replacement; probabilities are within population / 2^32 (relative) of uniform."""
-    return multiply_high(words.bits(key, shape), jnp.uint32(population)).astype(jnp.int32)
+    return multiply_high(prng.bits(key, shape), jnp.uint32(population)).astype(jnp.int32)
 
 
 def distinct(key: Key[Array, ""], population: int, batch: int, count: int) -> Int[Array, "batch count"]:
@@ -23,7 +23,7 @@ def distinct(key: Key[Array, ""], population: int, batch: int, count: int) -> In
     """
     step = jnp.arange(count, dtype=jnp.int32)[:, None]
     span = jnp.uint32(population) - step.astype(jnp.uint32)
-    target = step + multiply_high(words.bits(key, (count, batch)), span).astype(jnp.int32)
+    target = step + multiply_high(prng.bits(key, (count, batch)), span).astype(jnp.int32)
 
     def undo(back: Array, position: Array) -> Array:
         m = count - 1 - back

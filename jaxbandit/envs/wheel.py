@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Key
 
-from jaxbandit import words
+from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.envs.outcome import expected, gaussian_outcome
-from jaxbandit.hyperparameters import Traced
 from jaxbandit.types import Context, Environment, Outcome, Spec
 
 SAFE, OTHER, RIM = 1.2, 1.0, 50.0  # mean rewards; arm 0 is the safe one
@@ -36,7 +36,7 @@ def wheel(
     """
 
     def observe(key: Key[Array, ""], params: WheelParams, state: Any, batch_size: int) -> tuple[Context, Array]:
-        radius_key, angle_key = words.split(key)
+        radius_key, angle_key = prng.split(key)
         radius = jnp.sqrt(jax.random.uniform(radius_key, (batch_size,)))
         angle = jax.random.uniform(angle_key, (batch_size,), maxval=2 * jnp.pi)
         user = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)

@@ -6,11 +6,11 @@ matplotlib, tensorboardX and scipy are slow to import, so only the functions tha
 from jaxbandit.reporting.console import print_error, print_list, print_rows, print_table
 from jaxbandit.reporting.files import read_metrics_csv, write_bytes, write_json, write_metrics_csv, writing
 from jaxbandit.reporting.leaderboard import print_leaderboard
-from jaxbandit.reporting.live import Progress, phase, progress, say
-from jaxbandit.reporting.named_series import Series, series, series_of
 from jaxbandit.reporting.numbers import format_estimate, format_setting, name_settings, setting_text
 from jaxbandit.reporting.plots import plot_curves
+from jaxbandit.reporting.progress import Progress, phase, progress, say
 from jaxbandit.reporting.results import METRICS, tabulate, write_results
+from jaxbandit.reporting.series import Series, series, series_of
 from jaxbandit.reporting.summary import final_lanes, summarize
 from jaxbandit.reporting.sweep_plot import plot_sweep
 from jaxbandit.reporting.tensorboard import EventLog

@@ -9,8 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from jaxbandit.reporting.live import print_plain
 from jaxbandit.reporting.numbers import UNKNOWN, format_duration, format_estimate
+from jaxbandit.reporting.progress import print_plain
 
 SHARES = {"suboptimal_arms"}  # shown in percent
 

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from etils import epath
 
-from jaxbandit.errors import InputError
-from jaxbandit.metrics import Curves
-from jaxbandit.reporting.named_series import SERIES, Series, series_of
+from jaxbandit._core.errors import InputError
+from jaxbandit.reporting.series import SERIES, Series, series_of
+from jaxbandit.simulation.metrics import Curves
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ import polars as pl
 from rich.console import Console
 
 from jaxbandit.reporting.console import SHARES, estimate_cell, print_rows, speed
-from jaxbandit.reporting.live import print_plain
 from jaxbandit.reporting.numbers import format_difference, format_setting
+from jaxbandit.reporting.progress import print_plain
 from jaxbandit.reporting.results import DIFFERENCE, WHOLE_RUN, setting_column
 
 RANGES = 10  # of ranks that one line names

@@ -7,10 +7,10 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from jaxbandit.metrics import Curves
-from jaxbandit.reporting import look
-from jaxbandit.reporting.look import GREY
-from jaxbandit.reporting.named_series import Series, series_of
+from jaxbandit.reporting import style as look
+from jaxbandit.reporting.series import Series, series_of
+from jaxbandit.reporting.style import GREY
+from jaxbandit.simulation.metrics import Curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

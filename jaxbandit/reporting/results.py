@@ -9,11 +9,11 @@ import polars as pl
 from etils import epath
 from jaxtyping import Float, Int
 
-from jaxbandit.errors import refused_name
-from jaxbandit.metrics import Curves, RoundMetrics, mean_stderr
+from jaxbandit._core.errors import refused_name
 from jaxbandit.reporting.files import write_bytes
 from jaxbandit.reporting.numbers import setting_text
 from jaxbandit.reporting.summary import final_lanes
+from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
 
 METRICS: dict[str, Literal["lower", "higher"]] = {  # of summary["final"]: which is better
     "average_return": "higher",

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from jaxbandit.reporting import look
+from jaxbandit.reporting import style
 from jaxbandit.reporting.numbers import format_setting
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def fit_setting(axis: "Axes", setting: SettingAxis, name: str) -> None:
         _fit_categories(axis, setting)
     else:
         _fit_numbers(axis, setting)
-    look.name_x(axis, name + (", logarithmic" if setting.is_logarithmic else ""))
+    style.name_x(axis, name + (", logarithmic" if setting.is_logarithmic else ""))
 
 
 def _fit_categories(axis: "Axes", setting: SettingAxis) -> None:
@@ -64,7 +64,7 @@ def _fit_categories(axis: "Axes", setting: SettingAxis) -> None:
     page = axis.get_position().width / 0.4  # of half a page
     small = sum(max(map(len, label.split("\n"))) for label in labels) > CROWDED * page
     axis.set_xticks(range(len(labels)), labels, fontsize=7.5 if small else 9.5)
-    look.take_literally(*axis.get_xticklabels())
+    style.take_literally(*axis.get_xticklabels())
     axis.set_xlim(-0.5, len(labels) - 0.5)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxbandit.metrics import Curves, RoundMetrics, mean_stderr
-from jaxbandit.reporting.named_series import series
+from jaxbandit.reporting.series import series
+from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
 
 
 def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, resumed_round: int = 0) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from jaxbandit.reporting import look
-from jaxbandit.reporting.look import INK
+from jaxbandit.reporting import style as look
 from jaxbandit.reporting.numbers import format_setting
 from jaxbandit.reporting.results import METRICS, setting_column
 from jaxbandit.reporting.setting_axis import SettingAxis, fit_setting, setting_axis
+from jaxbandit.reporting.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from etils import epath
 
-from jaxbandit.metrics import Curves
-from jaxbandit.reporting import look
-from jaxbandit.reporting.look import GREY, INK
-from jaxbandit.reporting.named_series import Series
+from jaxbandit.reporting import style as look
 from jaxbandit.reporting.numbers import name_settings
 from jaxbandit.reporting.plots import REFERENCE_SERIES, REFERENCES, draw_panel, name_interactions, reduced
 from jaxbandit.reporting.results import WHOLE_RUN, setting_column
+from jaxbandit.reporting.series import Series
+from jaxbandit.reporting.style import GREY, INK
 from jaxbandit.reporting.sweep_panel import WORDS, Sweep, axis_of, draw_setting, kept, make_sweep
+from jaxbandit.simulation.metrics import Curves
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -9,10 +9,10 @@ from typing import Any
 
 from etils import epath
 
-from jaxbandit.buckets import in_bucket
-from jaxbandit.metrics import Curves
+from jaxbandit._core.files import in_bucket
 from jaxbandit.reporting.files import writing
-from jaxbandit.reporting.named_series import series
+from jaxbandit.reporting.series import series
+from jaxbandit.simulation.metrics import Curves
 
 SUFFIX = ".jaxbandit"  # marks the event files that are ours to replace
 SECONDS = 30.0  # between two uploads of an event file to a bucket

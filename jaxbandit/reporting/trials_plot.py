@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 
-from jaxbandit.reporting import look
+from jaxbandit.reporting import style
 
 PANEL_HEIGHT = 3.6  # inches
 
@@ -19,16 +19,16 @@ def plot_trials(path: epath.PathLike, values: Mapping[int, float], *, higher: bo
     from matplotlib.ticker import MaxNLocator
 
     labels = ["a trial", "best so far"]
-    page = look.open_page(title, labels, PANEL_HEIGHT)
+    page = style.open_page(title, labels, PANEL_HEIGHT)
     axis = page.figure.subplots()
-    page.figure.subplots_adjust(**look.MARGINS, bottom=0.55 / page.figure.get_figheight(), top=page.top)
-    look.decorate(axis)
+    page.figure.subplots_adjust(**style.MARGINS, bottom=0.55 / page.figure.get_figheight(), top=page.top)
+    style.decorate(axis)
     numbers = np.array(sorted(values), int)
     found = np.array([values[number] for number in sorted(values)])
-    axis.plot(numbers, found, "o", color=look.colour(0), markersize=5, alpha=0.7, label=labels[0])
+    axis.plot(numbers, found, "o", color=style.colour(0), markersize=5, alpha=0.7, label=labels[0])
     best = (np.maximum if higher else np.minimum).accumulate(found) if len(found) else found
-    axis.step(numbers, best, where="post", color=look.colour(1), linewidth=1.8, label=labels[1])
+    axis.step(numbers, best, where="post", color=style.colour(1), linewidth=1.8, label=labels[1])
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    look.name_x(axis, "trial")
-    look.write_head(page, "each trial is a training of its own", *axis.get_legend_handles_labels())
-    look.save(page.figure, path, dpi)
+    style.name_x(axis, "trial")
+    style.write_head(page, "each trial is a training of its own", *axis.get_legend_handles_labels())
+    style.save(page.figure, path, dpi)

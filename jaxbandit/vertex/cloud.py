@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jaxbandit.errors import InputError, refused_name
+from jaxbandit._core.errors import InputError, refused_name
 from jaxbandit.vertex import machines
 from jaxbandit.vertex.machines import Machine
 

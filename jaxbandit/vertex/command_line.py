@@ -5,13 +5,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxbandit import config, flags, reporting, search
-from jaxbandit.commands import RunCommand, SweepCommand, chosen_config, chosen_plan
-from jaxbandit.config import Config, takes_ratings
+from jaxbandit import reporting
+from jaxbandit._core.errors import InputError
+from jaxbandit.cli import flags
+from jaxbandit.cli.command_line import RunCommand, SweepCommand, chosen_config, chosen_plan
 from jaxbandit.data import DATASETS, SHIPPED
-from jaxbandit.errors import InputError
-from jaxbandit.plan import Plan
-from jaxbandit.space import dashed
+from jaxbandit.experiments import config, sweep
+from jaxbandit.experiments.config import Config, takes_ratings
+from jaxbandit.experiments.search_space import dashed
+from jaxbandit.experiments.sweep_config import Plan
 from jaxbandit.vertex.study import Study
 
 COMMANDS = {"run": RunCommand, "sweep": SweepCommand}
@@ -54,7 +56,7 @@ class Trainer(NamedTuple):
         """Print the table of its results."""
         summary = json.loads((directory / "summary.json").read_text())
         if isinstance(self.chosen, Plan):
-            search.show(self.chosen, summary, str(directory))
+            sweep.show(self.chosen, summary, str(directory))
         else:
             reporting.print_table(summary, agent=self.chosen.agent, directory=str(directory))
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxbandit import config, reporting
-from jaxbandit.errors import Failure, InputError
-from jaxbandit.interruption import Interrupted
+from jaxbandit import reporting
+from jaxbandit._core.errors import Failure, InputError
+from jaxbandit._core.signals import Interrupted
+from jaxbandit.experiments import config
 from jaxbandit.vertex import requests, state, trials
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.command_line import Trainer

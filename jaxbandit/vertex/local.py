@@ -11,10 +11,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from jaxbandit import space
-from jaxbandit.errors import InputError
-from jaxbandit.vertex import metrics
+from jaxbandit._core.errors import InputError
+from jaxbandit.experiments import search_space
 from jaxbandit.vertex.study import Study
+from jaxbandit.vertex.trainer import metric_file
 
 PATIENCE = 30.0  # seconds in which an interrupted training saves its state
 
@@ -156,7 +156,7 @@ class Local:
         for name, part in {"MODEL": "model", "CHECKPOINT": "checkpoints", "TENSORBOARD_LOG": "logs"}.items():
             env[f"AIP_{name}_DIR"] = str(output / part)
         if trial:
-            env |= {metrics.TRIAL: trial, metrics.FILE: str(output / "metrics.jsonl")}
+            env |= {metric_file.TRIAL: trial, metric_file.FILE: str(output / "metrics.jsonl")}
         command = [sys.executable, "-m", "jaxbandit", *container["args"], *flags]
         with (output / "log.txt").open("ab") as log:
             # in a session of its own: Ctrl-C reaches this process, which asks each training once to save its state
@@ -175,7 +175,7 @@ def suggestions(study: Study) -> list[dict[str, Any]]:
         points = (dict(zip(names, point, strict=True)) for point in product(*axes))
         return [study.typed(point) for point, _ in zip(points, range(study.trials), strict=False)]
     sampler = "random" if study.algorithm == "random" else "sobol"
-    drawn = space.points(len(names), study.trials, sampler, seed=0)
+    drawn = search_space.points(len(names), study.trials, sampler, seed=0)
     return [{p.name: p.at(u) for p, u in zip(study.parameters, point, strict=True)} for point in drawn]
 
 

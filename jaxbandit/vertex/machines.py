@@ -6,7 +6,7 @@ Machine types, accelerators and topologies: Google Cloud, "Configure compute res
 from math import prod
 from typing import Any, Literal, NamedTuple
 
-from jaxbandit.errors import InputError, refused_name
+from jaxbandit._core.errors import InputError, refused_name
 
 _CPUS = (4, 8, 16, 32, 64, 96)
 _T4 = {4: (1, 2, 4), 8: (1, 2, 4), 16: (1, 2, 4), 32: (2, 4), 64: (4,), 96: (4,)}  # CPUs of n1-standard -> T4s

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.vertex import command_line, requests, state
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.launch import request

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxbandit.vertex import metrics, tracking
 from jaxbandit.vertex.cloud import Cloud, duration
 from jaxbandit.vertex.study import Study
+from jaxbandit.vertex.trainer import experiments, metric_file
 
 STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 LABELS = ("jaxbandit-launch", "jaxbandit-id", "jaxbandit-stage")
@@ -36,7 +36,7 @@ def tuning_job(
     tensorboard: str = "",
 ) -> dict[str, Any]:
     """Make the HyperparameterTuningJob of a study; each trial gets the tuned flags after `args`."""
-    variables = {metrics.NAME: study.metric}
+    variables = {metric_file.NAME: study.metric}
     return {
         "displayName": _title(labels),
         "labels": dict(labels),
@@ -86,7 +86,11 @@ def _pools(
     machine = cloud.chosen_machine
     env = {"JAX_PLATFORMS": machine.platform, **variables}
     if cloud.experiment:
-        env |= {tracking.EXPERIMENT: cloud.experiment, tracking.RUN: _title(labels), tracking.REGION: cloud.region}
+        env |= {
+            experiments.EXPERIMENT: cloud.experiment,
+            experiments.RUN: _title(labels),
+            experiments.REGION: cloud.region,
+        }
     pool = {
         "machineSpec": machine.spec,
         "containerSpec": {

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from jaxbandit.errors import Failure, InputError
-from jaxbandit.vertex import tracking
+from jaxbandit._core.errors import Failure, InputError
 from jaxbandit.vertex.requests import TUNING
+from jaxbandit.vertex.trainer import experiments
 
 PATIENCE = 600.0  # seconds for which a question is asked again while the service does not answer
 ANSWER = 60.0  # seconds to wait for an answer; a creation is never sent twice
@@ -31,7 +31,7 @@ class Vertex:
             from google.cloud import aiplatform_v1, storage
         except ImportError as error:
             raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
-        endpoint = os.environ.get(tracking.ENDPOINT, f"{region}-aiplatform.googleapis.com")
+        endpoint = os.environ.get(experiments.ENDPOINT, f"{region}-aiplatform.googleapis.com")
         with _translated("credentials"):
             credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
             options: dict[str, Any] = {"credentials": credentials, "client_options": {"api_endpoint": endpoint}}

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.reporting import write_json, writing
 from jaxbandit.vertex.cloud import Cloud, checked
 from jaxbandit.vertex.requests import CUSTOM, LABELS, TUNING

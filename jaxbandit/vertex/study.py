@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from jaxbandit.errors import InputError, refused_name
-from jaxbandit.vertex.metrics import METRICS
+from jaxbandit._core.errors import InputError, refused_name
+from jaxbandit.vertex.trainer.metric_file import METRICS
 
 KINDS = ("double", "int", "discrete", "categorical")
 SCALES = {"linear": "UNIT_LINEAR_SCALE", "log": "UNIT_LOG_SCALE", "reverse-log": "UNIT_REVERSE_LOG_SCALE"}

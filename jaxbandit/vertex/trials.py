@@ -10,7 +10,7 @@ import polars as pl
 from rich.console import Console
 
 from jaxbandit import reporting
-from jaxbandit.errors import Failure
+from jaxbandit._core.errors import Failure
 from jaxbandit.vertex.study import Study
 
 OPEN = ("REQUESTED", "ACTIVE", "STOPPING", "STATE_UNSPECIFIED")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import Ratings, describe, gini, plot, synth
-from jaxbandit.errors import InputError
 
 HAND_MADE = Ratings(
     name="hand",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import DATASETS, cached, download, fetch, load
-from jaxbandit.errors import InputError
 
 from .small_sets import md5, write_zip
 

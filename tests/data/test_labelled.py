@@ -4,8 +4,8 @@ import types
 import numpy as np
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import load_labelled
-from jaxbandit.errors import InputError
 
 
 def written(tmp_path, text: str | bytes) -> str:

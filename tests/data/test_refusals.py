@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import DATASETS, load, read
-from jaxbandit.errors import InputError
 
 from .small_sets import write_directory, write_zip
 

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import WORLDS, Ratings, describe, generate, synth
-from jaxbandit.errors import InputError
 
 
 @pytest.fixture(scope="module")

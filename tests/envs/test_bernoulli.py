@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import validate
 from jaxbandit.envs.bernoulli import bernoulli
-from jaxbandit.errors import InputError
-from jaxbandit.hyperparameters import validate
 
 from ..support import assert_mean, f64
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import sweep
-from jaxbandit.envs.changing import drifting_linear, piecewise
-from jaxbandit.envs.mf import mf_per_arm
+from jaxbandit.envs.drifting import drifting_linear, piecewise
+from jaxbandit.envs.matrix_factorization.worlds import mf_per_arm
+from jaxbandit.simulation import lanes as sweep
 
 from ..support import assert_mean, f64, make_agent, small_ratings
 

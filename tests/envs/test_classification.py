@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.envs.classification import classification
-from jaxbandit.errors import InputError
 
 from ..support import assert_counts, f64
 

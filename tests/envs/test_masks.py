@@ -3,12 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit.envs.changing import drifting_linear, piecewise
+from jaxbandit._core.errors import InputError
 from jaxbandit.envs.classification import classification
+from jaxbandit.envs.drifting import drifting_linear, piecewise
 from jaxbandit.envs.linear import linear, linear_per_arm
 from jaxbandit.envs.masks import offer_some
-from jaxbandit.envs.mf import mf, mf_per_arm
-from jaxbandit.errors import InputError
+from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
 
 from ..support import SMALL, assert_counts, small_ratings
 

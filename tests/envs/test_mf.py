@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbandit._core.errors import InputError
+from jaxbandit.agents.models.features import offered
 from jaxbandit.data import Ratings
-from jaxbandit.envs.mf import mf, mf_per_arm
-from jaxbandit.errors import InputError
-from jaxbandit.factorization import factorize
-from jaxbandit.features import offered
+from jaxbandit.data.factorization import factorize
+from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
 
 from ..support import assert_counts, f64, small_ratings
 

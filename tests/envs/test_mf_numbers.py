@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import posterior
-from jaxbandit.envs.mf import mf, mf_per_arm
+from jaxbandit.agents.models import gaussian
+from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
 
 from ..support import f64, make_agent, one_lane, small_ratings
 
@@ -63,7 +63,7 @@ def test_hadamard_features_learn_the_reference_world(per_arm):
     uniform = means.optimal[-1] - means.uniform[-1]
     assert means.regret[-1] < 0.02 * uniform
     scale = f64(params.user_reward)[0] / f64(params.user)[0]
-    theta = f64(posterior.solve(carry.agent, 0.001).mean)
+    theta = f64(gaussian.solve(carry.agent, 0.001).mean)
     np.testing.assert_allclose(theta, scale, rtol=0.02)
 
 
@@ -74,4 +74,4 @@ def test_hadamard_features_drive_regret_to_nothing_and_recover_the_singular_valu
     carry, means = curve(environment, params, name, 600, 32, **settings)
     assert means.regret[-1] < 0.02 * (means.optimal[-1] - means.uniform[-1])
     scale = f64(params.user_reward)[0] / f64(params.user)[0]
-    np.testing.assert_allclose(f64(posterior.solve(carry.agent, 0.001).mean), scale, rtol=0.01)
+    np.testing.assert_allclose(f64(gaussian.solve(carry.agent, 0.001).mean), scale, rtol=0.01)

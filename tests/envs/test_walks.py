@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit.envs import walks
-from jaxbandit.envs.mf import mf, mf_per_arm
+from jaxbandit.envs.matrix_factorization import drift
+from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
 
 from ..support import assert_mean, f64, small_ratings
 
@@ -16,9 +16,9 @@ def test_a_walk_keeps_mean_and_spread_and_forgets_at_the_rate_of_the_closed_form
     rng, sd, rounds = np.random.default_rng(0), 0.5, 6
     start = np.column_stack([3 + 2 * rng.standard_normal(20_000), 0.1 * rng.standard_normal(20_000), np.ones(20_000)])
     start = start.astype(np.float32)
-    made = walks.walk(start, sd)
+    made = drift.walk(start, sd)
     keys = jax.random.split(jax.random.key(0), rounds)
-    end = jax.lax.scan(lambda user, key: (walks.step(key, made, user), None), jnp.asarray(start), keys)[0]
+    end = jax.lax.scan(lambda user, key: (drift.step(key, made, user), None), jnp.asarray(start), keys)[0]
     for column in (0, 1):
         first, last = (f64(x[:, column]) for x in (start, end))
         first, last = ((x - f64(start[:, column]).mean()) / f64(start[:, column]).std() for x in (first, last))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbandit.errors import InputError
-from jaxbandit.factorization.als import als, fit, half_sweep, solve_block
-from jaxbandit.factorization.chunks import CHUNK, block_size, cut
+from jaxbandit._core.errors import InputError
+from jaxbandit.data.factorization.als import als, fit, half_sweep, solve_block
+from jaxbandit.data.factorization.als_blocks import CHUNK, block_size, cut
 
 
 def long_rows(from_dense):

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxbandit.factorization import FACTORIZERS, factorize
-from jaxbandit.factorization.cache import directory, key
+from jaxbandit.data.factorization import FACTORIZERS, factorize
+from jaxbandit.data.factorization.cache import directory, key
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxbandit.errors import InputError
-from jaxbandit.factorization import FACTORIZERS, factorize, first_items
-from jaxbandit.factorization.evaluate import rmse, split, truth_correlation
+from jaxbandit._core.errors import InputError
+from jaxbandit.data.factorization import FACTORIZERS, factorize, first_items
+from jaxbandit.data.factorization.heldout import rmse, split, truth_correlation
 
 fitted = pytest.mark.parametrize("name", [name for name in FACTORIZERS if name != "truth"])
 every = pytest.mark.parametrize("name", list(FACTORIZERS))
@@ -55,7 +55,7 @@ def test_truth_gives_the_true_utilities_unclipped(world):
 
 @pytest.mark.parametrize("block", [1, 100, 10**6])
 def test_correlation_over_blocks_equals_numpy_over_all_pairs(world, monkeypatch, block):
-    monkeypatch.setattr("jaxbandit.factorization.evaluate.PAIRS_AT_ONCE", block)
+    monkeypatch.setattr("jaxbandit.data.factorization.heldout.PAIRS_AT_ONCE", block)
     factors = FACTORIZERS["als"](world, 3)
     user, item = np.divmod(np.arange(60 * 45), 45)
     expected = np.corrcoef(factors.predict(user, item), utilities(world.truth).ravel())[0, 1]
@@ -66,7 +66,7 @@ def test_correlation_over_blocks_equals_numpy_over_all_pairs(world, monkeypatch,
 def test_rmse_over_blocks_equals_rmse_at_once(world, monkeypatch):
     factors = FACTORIZERS["svd"](world, 3)
     at_once = rmse(factors, world)
-    monkeypatch.setattr("jaxbandit.factorization.evaluate.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("jaxbandit.data.factorization.heldout.PAIRS_AT_ONCE", 7)
     assert rmse(factors, world) == pytest.approx(at_once, rel=1e-12)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxbandit.factorization.krylov import Coo, sparse_svd
+from jaxbandit.data.factorization.sparse_svd import Coo, sparse_svd
 
 
 def coo(dense):

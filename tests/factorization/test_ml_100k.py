@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxbandit.factorization import factorize, first_items
+from jaxbandit.data.factorization import factorize, first_items
 
 
 @pytest.mark.parametrize(

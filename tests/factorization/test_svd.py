@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxbandit.errors import InputError
-from jaxbandit.factorization.svd import damped_biases, residual_svd, svd
+from jaxbandit._core.errors import InputError
+from jaxbandit.data.factorization.svd import damped_biases, residual_svd, svd
 
 
 def dense_of(factors):
@@ -60,6 +60,6 @@ def test_residual_svd_equals_biases_plus_the_dense_svd_of_the_residual(world):
 
 
 def test_svd_refuses_a_matrix_over_the_memory_bound_and_advises_als(world, monkeypatch):
-    monkeypatch.setattr("jaxbandit.factorization.svd.DENSE_LIMIT", 60 * 45 * 8 - 1)
+    monkeypatch.setattr("jaxbandit.data.factorization.svd.DENSE_LIMIT", 60 * 45 * 8 - 1)
     with pytest.raises(InputError, match=r"'svd' needs a dense matrix of .* 60 users x 45 items.*use 'als'"):
         svd(world, 2)

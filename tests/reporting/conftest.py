@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from jaxbandit.metrics import Curves, RoundMetrics
+from jaxbandit.simulation.metrics import Curves, RoundMetrics
 
 BATCH, EDGES = 2, [0, 6, 9, 10]
 MEANS = {

@@ -9,7 +9,7 @@ import pytest
 from etils.epath import backend
 from fsspec.implementations.dirfs import DirFileSystem
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.reporting import read_metrics_csv, series_of, write_bytes, write_json, write_metrics_csv
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.reporting import plot_curves, read_metrics_csv, write_metrics_csv
 from jaxbandit.reporting.plots import draw
 

@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.reporting import METRICS, final_lanes, summarize, tabulate, write_results
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.reporting import plot_sweep, tabulate
-from jaxbandit.reporting.look import COLOURS
+from jaxbandit.reporting.style import COLOURS
 from jaxbandit.reporting.sweep_panel import best_line
 from jaxbandit.reporting.sweep_plot import draw_sweep
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from jaxbandit.errors import InputError
+from jaxbandit._core.errors import InputError
 from jaxbandit.reporting import EventLog
 
 

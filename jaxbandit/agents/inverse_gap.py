@@ -1,0 +1,87 @@
+"""Inverse gap weighting on linear reward models: SquareCB and FALCON. They need no confidence bounds."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import jax.numpy as jnp
+from annotated_types import Ge, Gt, doc
+from jaxtyping import Array, Float, Key
+
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.linear import Model, make_model
+from jaxbandit.agents.models import gaussian
+from jaxbandit.agents.models.gaussian import Posterior
+from jaxbandit.types import Agent, Context, Decision, Spec
+
+Scale = Annotated[Traced, Gt(0), doc("weight of gaps between predicted rewards; large: little exploration")]
+
+
+def squarecb(
+    spec: Spec,
+    *,
+    gap_scale: Scale = 10.0,
+    gap_exponent: Annotated[Traced, Ge(0), doc("growth rho of the weight of gaps, n^rho; 0: it is fixed")] = 0.5,
+    gamma: settings.Gamma = 1.0,
+    tikhonov_weight: settings.TikhonovWeight = 1.0,
+    add_bias: settings.AddBias = False,
+    features: settings.Features = "concat",
+) -> Agent:
+    """Draw arm a with 1 / (K + g gap_a), gap_a = max f - f_a, f = x'theta; the best arm takes the rest.
+
+    g = gap_scale n^gap_exponent after n interactions, K allowed arms.
+    Source: Foster & Rakhlin 2020.
+    """
+    model = make_model(spec, features, add_bias, gamma)
+
+    def weight(pulls: Float[Array, ""], num_arms: Float[Array, "#B 1"]) -> Float[Array, "#B 1"]:
+        return jnp.broadcast_to(gap_scale * pulls**gap_exponent, num_arms.shape)
+
+    return _agent(spec, model, tikhonov_weight, weight)
+
+
+def falcon(
+    spec: Spec,
+    *,
+    gap_scale: Scale = 1.0,
+    gamma: settings.Gamma = 1.0,
+    tikhonov_weight: settings.TikhonovWeight = 1.0,
+    add_bias: settings.AddBias = False,
+    features: settings.Features = "concat",
+) -> Agent:
+    """Draw arm a with 1 / (K + g gap_a) as SquareCB does, g = gap_scale sqrt(K n / P) of P trained weights.
+
+    The model learns after every batch, not in epochs.
+    Source: Simchi-Levi & Xu 2021.
+    """
+    model = make_model(spec, features, add_bias, gamma)
+    num_weights = model.dim * (1 if spec.arm_dim else spec.num_actions)
+
+    def weight(pulls: Float[Array, ""], num_arms: Float[Array, "#B 1"]) -> Float[Array, "#B 1"]:
+        return gap_scale * jnp.sqrt(num_arms * pulls / num_weights)
+
+    return _agent(spec, model, tikhonov_weight, weight)
+
+
+def _agent(
+    spec: Spec,
+    model: Model,
+    tikhonov_weight: Traced,
+    weight: Callable[[Float[Array, ""], Float[Array, "#B 1"]], Float[Array, "#B 1"]],
+) -> Agent:
+    """Weigh gaps by what `weight` makes of the interactions so far and the number of allowed arms."""
+
+    def probabilities(state: Posterior, context: Context) -> Float[Array, "B K"]:
+        mean, _ = model.predict(context, gaussian.solve(state, tikhonov_weight))
+        num_arms = exploration.num_allowed(context, spec.num_actions)
+        return exploration.inverse_gap(context, mean, weight(jnp.sum(state.pulls), num_arms))
+
+    def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
+        return Decision(exploration.draw(key, probabilities(state, context)))
+
+    return Agent(
+        init=lambda key: model.init(),
+        select=select,
+        update=lambda key, state, seen: model.update(state, seen),
+        probabilities=probabilities,
+    )

@@ -1,0 +1,142 @@
+"""Flax modules that map contexts to a predicted reward for every arm. They hold no losses and no policies.
+
+Given a dropout rate, every user meets a thinned network of their own: units of the user tower and of the common tower
+are masked once per user, the same for all arms. The arm tower is never masked, so that an item is encoded once.
+Asked for the noise too, a network returns [f, s]: s, the log variance of a reward, has a head of its own on the layers
+that f uses. Parameters of f are the same with it and without.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.agents.models import features
+from jaxbandit.types import Context, Spec
+
+# A reward without noise drives s to -inf: exp(-s) of float32 would end in inf. Standard deviations are e^-5 to e^5.
+LOG_VARIANCE_BOUND = 10.0
+
+
+class Tower(nn.Module):
+    """Dense layers with ReLU after each, and dropout after that where a rate is given."""
+
+    layers: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"], dropout_rate: Traced | None = None) -> Float[Array, "*n e"]:
+        """Encode the last axis."""
+        for width in self.layers:
+            x = nn.relu(nn.Dense(width)(x))
+            if dropout_rate is not None:
+                x = thinned(self.make_rng("dropout"), x, dropout_rate)
+        return x
+
+
+class FixedArms(nn.Module):
+    """user -> K values: a tower and one output for each arm."""
+
+    layers: Sequence[int]
+    num_actions: int
+
+    @nn.compact
+    def __call__(
+        self, context: Context, dropout_rate: Traced | None = None, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
+        """Predict the reward of every arm."""
+        user = Tower(self.layers)(context.user, dropout_rate)
+        return heads(lambda: nn.Dense(self.num_actions)(user), noise)
+
+
+class CommonTower(nn.Module):
+    """f(concat(g(user), h(arm))): a tower for each side and a common one on top."""
+
+    user_layers: Sequence[int]
+    arm_layers: Sequence[int]
+    common_layers: Sequence[int]
+
+    @nn.compact
+    def __call__(
+        self, context: Context, dropout_rate: Traced | None = None, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
+        """Predict the reward of every offered arm."""
+        user = Tower(self.user_layers)(context.user, dropout_rate)
+        arms = encode_arms(Tower(self.arm_layers), context)
+        user = jnp.broadcast_to(user[:, None], (*arms.shape[:2], user.shape[-1]))
+        top = Tower(self.common_layers)(jnp.concatenate([user, arms], axis=-1), dropout_rate)
+        return heads(lambda: nn.Dense(1)(top)[..., 0], noise)
+
+
+class DotProduct(nn.Module):
+    """<g(user), h(arm)> of two towers with a linear last layer of equal width."""
+
+    user_layers: Sequence[int]
+    arm_layers: Sequence[int]
+    embedding_dim: int
+
+    @nn.compact
+    def __call__(
+        self, context: Context, dropout_rate: Traced | None = None, noise: bool = False
+    ) -> Float[Array, "*heads B K"]:
+        """Predict the reward of every offered arm."""
+        user, arm_tower = Tower(self.user_layers)(context.user, dropout_rate), Tower(self.arm_layers)
+
+        def head() -> Float[Array, "B K"]:
+            users = nn.Dense(self.embedding_dim)(user)
+            arms = encode_arms(nn.Sequential([arm_tower, nn.Dense(self.embedding_dim)]), context)
+            return jnp.sum(users[:, None] * arms, axis=-1)
+
+        return heads(head, noise)
+
+
+def heads(head: Callable[[], Float[Array, "B K"]], noise: bool) -> Float[Array, "*heads B K"]:
+    """Predict f by the head that `head` makes, and where noise is asked for [f, s], s by another head, bounded."""
+    f = head()
+    if not noise:
+        return f
+    # tanh and not clip, whose gradient is 0 outside: s could not come back.
+    return jnp.stack([f, LOG_VARIANCE_BOUND * jnp.tanh(head() / LOG_VARIANCE_BOUND)])
+
+
+def make_network(
+    spec: Spec,
+    network: str,
+    user_layers: tuple[int, ...],
+    arm_layers: tuple[int, ...],
+    common_layers: tuple[int, ...],
+    embedding_dim: int,
+) -> nn.Module:
+    """Make the module that fits the spec: context -> predicted rewards [B, K], and log variances if asked."""
+    if spec.arm_dim == 0:
+        return FixedArms(user_layers, spec.num_actions)
+    if network == "dot_product":
+        return DotProduct(user_layers, arm_layers, embedding_dim)
+    return CommonTower(user_layers, arm_layers, common_layers)
+
+
+def example(spec: Spec) -> Context:
+    """Make a context of one user, all zeros, by which a module makes its parameters."""
+    arms = jnp.zeros((1, spec.num_actions, spec.arm_dim)) if spec.arm_dim else None
+    return Context(user=jnp.zeros((1, spec.user_dim)), user_id=jnp.zeros(1, jnp.int32), arms=arms)
+
+
+def thinned(key: Key[Array, ""], x: Float[Array, "B *n e"], rate: Traced) -> Float[Array, "B *n e"]:
+    """Set each of the e units of a user to zero with probability `rate`, and scale the others up by 1 / (1 - rate)."""
+    mask = jax.random.bernoulli(key, 1 - rate, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+    return jnp.where(mask, x / (1 - rate), 0.0)
+
+
+def encode_arms(tower: nn.Module, context: Context) -> Float[Array, "B K e"]:
+    """Encode the offered arms; each catalogue item once where that is less work."""
+    catalogue, arm_id = context.catalogue, context.arm_id
+    if catalogue is None:
+        return tower(features.offered(context))
+    if arm_id is None:
+        items = tower(catalogue.features)
+        return jnp.broadcast_to(items[None], (context.user.shape[0], *items.shape))
+    if catalogue.features.shape[0] <= arm_id.size:
+        return tower(catalogue.features)[arm_id]
+    return tower(features.offered(context))

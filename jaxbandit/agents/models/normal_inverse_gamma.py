@@ -1,0 +1,154 @@
+"""Normal-inverse-gamma posterior of linear models whose noise is unknown: init, update, sample. Knows no bandits.
+
+sigma^2 ~ InvGamma(a, b), beta | sigma^2 ~ N(mu, sigma^2 Lambda^-1) with Lambda = lambda I + sum w x x',
+mu = Lambda^-1 sum w r x, a = a0 + sum w / 2. The textbook's b = b0 + (sum w r^2 - mu' Lambda mu) / 2 takes the
+difference of two large numbers; here b grows by sums of squares, batch after batch.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from jaxbandit._core import prng
+from jaxbandit.agents.models import gaussian as posterior
+from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
+
+PROPOSALS = 4  # all of them are refused once in 10^5 draws of shape 0, in 10^9 of shape 6
+TINY = 1e-37
+LEAST_GAMMA = 1e-30  # draws of a tiny shape underflow; b / 1e-30 is a finite variance for any b up to 1e8
+
+
+class NIG(NamedTuple):
+    """Posteriors of K models. What the prior adds to `shape` and `scale` is left out, as the ridge is of `gaussian`."""
+
+    gaussian: Posterior
+    solution: Solution  # of `gaussian`
+    shape: Float[Array, " K"]  # a - a0
+    scale: Float[Array, " K"]  # b - b0
+
+
+def init(dim: int, num_models: int, tikhonov_weight: Float[Array, ""] | float) -> NIG:
+    """Make the posteriors that have seen nothing."""
+    empty = posterior.init(dim, num_models)
+    return NIG(empty, posterior.solve(empty, tikhonov_weight), jnp.zeros(num_models), jnp.zeros(num_models))
+
+
+def update(
+    state: NIG,
+    model: Int[Array, " B"],
+    features: Float[Array, "B d"],
+    reward: Float[Array, " B"],
+    weight: Float[Array, " B"],
+    tikhonov_weight: Float[Array, ""] | float,
+) -> NIG:
+    """Learn from a batch, row i for model[i]; a weight counts as that many observations.
+
+    Only models that the batch can touch are solved again: B of them where it is smaller than K.
+    """
+    few = model.shape[0] < state.shape.shape[0]
+    touched = model if few else jnp.arange(state.shape.shape[0], dtype=jnp.int32)
+    old = jax.tree.map(lambda leaf: leaf[touched], state) if few else state
+    member = (model[:, None] == touched[None]).astype(jnp.float32)
+    gaussian = posterior.update_each(old.gaussian, member, features, reward, weight)
+    solution = posterior.solve(gaussian, tikhonov_weight)
+    if features.shape[0] <= features.shape[1]:
+        white = _whiten(old.solution, None if few else model, features)
+        predicted = jnp.sum(features * state.solution.mean[model], axis=-1)
+        surprise = einsum("bm,b->m", member, _surprise(white, model, reward - predicted, weight))
+    else:
+        surprise = _least_squares(old, solution, member, features, reward, weight, tikhonov_weight)
+    new = NIG(gaussian, solution, old.shape + 0.5 * einsum("bm,b->m", member, weight), old.scale + 0.5 * surprise)
+    return jax.tree.map(lambda leaf, part: leaf.at[touched].set(part), state, new) if few else new
+
+
+def _whiten(solution: Solution, model: Int[Array, " B"] | None, features: Float[Array, "B d"]) -> Float[Array, "B d"]:
+    """L^-1 x of each row's model; None: row i belongs to the i-th."""
+    if model is None:
+        return einsum("bed,bd->be", solution.whitener, features)
+    white = einsum("bd,ked->bke", features, solution.whitener)
+    return jnp.take_along_axis(white, model[:, None, None], axis=1, mode="clip")[:, 0]
+
+
+def _surprise(
+    white: Float[Array, "B d"], model: Int[Array, " B"], error: Float[Array, " B"], weight: Float[Array, " B"]
+) -> Float[Array, " B"]:
+    """Share of each row in e'(I + X Lambda^-1 X')^-1 e, e the errors of the old means.
+
+    One row: e^2 / (1 + x'Lambda^-1 x). Rows of different models do not meet in the matrix: one factor serves all.
+    """
+    root = jnp.sqrt(weight)
+    rows = root[:, None] * white
+    products = jnp.where(model[:, None] == model[None], einsum("ie,je->ij", rows, rows), 0.0)
+    whitener = posterior.inverse_cholesky(jnp.eye(model.shape[0]) + products, least=1.0)
+    return einsum("ij,j->i", whitener, root * error) ** 2
+
+
+def _least_squares(
+    old: NIG,
+    new: Solution,
+    member: Float[Array, "B M"],
+    features: Float[Array, "B d"],
+    reward: Float[Array, " B"],
+    weight: Float[Array, " B"],
+    tikhonov_weight: Float[Array, ""] | float,
+) -> Float[Array, " M"]:
+    """e'(I + X Lambda^-1 X')^-1 e of a large batch: the minimum over m of |r - X m|^2 + |m - mu|^2_Lambda."""
+    left = reward[:, None] - einsum("bd,md->bm", features, new.mean)
+    step = new.mean - old.solution.mean
+    moved = einsum("mi,mij,mj->m", step, old.gaussian.precision, step) + tikhonov_weight * jnp.sum(step**2, axis=-1)
+    return jnp.sum(member * weight[:, None] * left**2, axis=0) + jnp.maximum(moved, 0.0)
+
+
+def sample_variance(
+    key: Key[Array, ""], state: NIG, a0: Float[Array, ""] | float, b0: Float[Array, ""] | float, count: int
+) -> Float[Array, "count K"]:
+    """Draw sigma^2 ~ InvGamma(a, b) of every model, `count` times."""
+    shape = jnp.broadcast_to(a0 + state.shape, (count, *state.shape.shape))
+    return (b0 + state.scale)[None] / jnp.maximum(gamma(key, shape), LEAST_GAMMA)
+
+
+def sample_scores(
+    key: Key[Array, ""],
+    state: NIG,
+    features: Float[Array, "B d"],
+    a0: Float[Array, ""] | float,
+    b0: Float[Array, ""] | float,
+) -> Float[Array, "B K"]:
+    """Draw sigma^2 and beta of every model for every row x, and return x'beta.
+
+    Given sigma^2, x'beta is normal and the models are independent, so no draw is needed for each parameter.
+    """
+    variance_key, noise_key = prng.split(key)
+    white = einsum("bd,ked->bke", features, state.solution.whitener)
+    variance = sample_variance(variance_key, state, a0, b0, features.shape[0]) * jnp.sum(white**2, axis=-1)
+    mean = einsum("bd,kd->bk", features, state.solution.mean)
+    return mean + jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
+
+
+def sample_parameters(
+    key: Key[Array, ""], state: NIG, a0: Float[Array, ""] | float, b0: Float[Array, ""] | float, count: int
+) -> Float[Array, "count d"]:
+    """Draw `count` beta, each with a sigma^2 of its own, of the first model."""
+    variance_key, noise_key = prng.split(key)
+    solution = Solution(state.solution.mean[0], state.solution.whitener[0])
+    deviation = posterior.sample(solution, jax.random.normal(noise_key, (count, solution.mean.shape[0])))
+    sigma = jnp.sqrt(sample_variance(variance_key, state, a0, b0, count)[:, :1])
+    return solution.mean[None] + sigma * deviation
+
+
+def gamma(key: Key[Array, ""], shape: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Draw from Gamma(shape, 1) by the first of some proposals that is accepted: `jax.random.gamma` draws in a loop.
+
+    Source: Marsaglia & Tsang 2000, for shape + 1, and Gamma(a) = Gamma(a + 1) U^(1 / a).
+    """
+    normal_key, accept_key, boost_key = prng.split(key, 3)
+    many = (PROPOSALS, *shape.shape)
+    d = shape + 2.0 / 3.0
+    x = jax.random.normal(normal_key, many)
+    cube = jnp.maximum((1.0 + x / (3.0 * jnp.sqrt(d))[None]) ** 3, TINY)
+    log_u = jnp.log(jax.random.uniform(accept_key, many, minval=TINY))
+    accepted = log_u < 0.5 * x**2 + d[None] * (1.0 - cube + jnp.log(cube))
+    drawn = d * jnp.take_along_axis(cube, jnp.argmax(accepted, axis=0)[None], axis=0)[0]
+    return drawn * jax.random.uniform(boost_key, shape.shape, minval=TINY) ** (1.0 / shape)

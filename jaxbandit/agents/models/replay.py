@@ -1,0 +1,68 @@
+"""A replay buffer as a pytree: a ring of the latest rows of a stream. It knows no agents and no losses."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+
+from jaxbandit._core.errors import InputError
+
+MOST_BYTES = 2**30  # of one buffer; every lane has its own
+
+
+class Replay(NamedTuple):
+    """The rows stored so far."""
+
+    rows: PyTree[Shaped[Array, "N ..."]]  # N is the capacity
+    slot: Int[Array, ""]  # where the next row goes
+    stored: Int[Array, ""]  # rows that there are, at most N
+
+
+def check(example: PyTree, capacity: int, field: str = "capacity") -> None:
+    """Refuse a buffer that is too large: capacity x bytes of `example`, one row without a batch axis.
+
+    Raises:
+        InputError: it would take more than 1 GiB.
+    """
+    each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example))
+    if capacity * each > MOST_BYTES:
+        raise InputError(
+            f"{field} is {capacity}: rows of {each} bytes make {capacity * each / 2**30:,.1f} GiB for each lane; "
+            f"allowed: at most {MOST_BYTES // each} rows ({MOST_BYTES / 2**30:g} GiB)"
+        )
+
+
+def init(example: PyTree, capacity: int) -> Replay:
+    """Make an empty buffer for rows like `example`.
+
+    Raises:
+        InputError: it would take more than 1 GiB.
+    """
+    check(example, capacity)
+    rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example)
+    return Replay(rows, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def add(buffer: Replay, batch: PyTree[Shaped[Array, "B ..."]], weight: Float[Array, " B"] | Int[Array, " B"]) -> Replay:
+    """Store the rows of `batch` whose weight is not 0 in place of the oldest ones."""
+    capacity = jax.tree.leaves(buffer.rows)[0].shape[0]
+    there = weight != 0
+    number = jnp.cumsum(there, dtype=jnp.int32)  # from 1
+    count = number[-1]
+    kept = there & (number > count - capacity)  # rows that this very batch would overwrite are never written
+    outside = capacity + jnp.arange(there.shape[0], dtype=jnp.int32)
+    slot = jnp.where(kept, (buffer.slot + number - 1) % capacity, outside)
+
+    def write(old: Array, new: Array) -> Array:
+        return old.at[slot].set(new, mode="drop", unique_indices=True)
+
+    stored = jnp.minimum(buffer.stored + jnp.minimum(count, capacity), capacity)
+    return Replay(jax.tree.map(write, buffer.rows, batch), (buffer.slot + count) % capacity, stored)
+
+
+def sample(key: Key[Array, ""], buffer: Replay, count: int) -> PyTree[Shaped[Array, "M ..."]]:
+    """Draw `count` stored rows uniformly, with replacement. An empty buffer gives rows of zeros."""
+    index = jax.random.randint(key, (count,), 0, jnp.maximum(buffer.stored, 1))
+    return jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.rows)

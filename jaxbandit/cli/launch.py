@@ -1,0 +1,216 @@
+"""`jaxbandit launch ...`: from flags to a launch, and what is done with it. Slow imports wait for their command."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from jaxbandit._core.errors import InputError
+from jaxbandit.vertex.cloud import WORDS, Cloud
+
+PASSED_ON = {"ignore_unknown_options": True}
+# Of the training with the best values: what may differ from the study, in whose project, region and bucket it is.
+ELSEWHERE = ("machine", "accelerator", "topology", "image", "replicas", "scheduling", "max_wait", "timeout", "price")
+DIRECTORY = click.argument("directory", required=False, metavar="[DIR]")
+
+
+def _positive(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise InputError(f"{param.name} is {value}; allowed: a number of seconds > 0")
+    return value
+
+
+POLL = click.option(
+    "--poll", type=float, default=30.0, show_default=True, callback=_positive, help="seconds between two looks at a job"
+)
+DETACH = click.option("--detach", is_flag=True, help="do not wait for the job")
+REST = click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS OF THE TRAINER]")
+
+
+@click.group()
+def launch() -> None:
+    """Send training, hyperparameter tuning and sweeps to Vertex AI, or tune on this machine.
+
+    Where: --cloud FILE (a TOML file), or flags such as --project. What: the flags of `jaxbandit run` or `sweep`.
+    """
+
+
+def _flags(*options: Any) -> Any:
+    """Give a command flags, in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _cloud_flag(name: str, words: str, *, default: bool = True) -> Any:
+    kind: Any = {"replicas": int, "price": float}.get(name, str)
+    shown = getattr(Cloud, name) if default else None
+    return click.option(
+        f"--{name.replace('_', '-')}", type=kind, help=words + (f"  [default: {shown}]" if shown else "")
+    )
+
+
+_cloud_flags = _flags(
+    click.option("--cloud", metavar="FILE", help="TOML file with any of the following; flags win"),
+    *(_cloud_flag(name, words) for name, words in WORDS.items()),
+)
+_name_flag = click.option("--name", help="of the launch; by default it follows from what is asked")
+_launch_flags = _flags(
+    _cloud_flags,
+    _name_flag,
+    click.option("--dry-run", is_flag=True, help="print the exact request, quota and cost; create nothing"),
+    DETACH,
+    POLL,
+    REST,
+)
+_final_flags = _flags(
+    click.option("--then-train", is_flag=True, help="train with the best values when they are known"),
+    click.option("--final", multiple=True, metavar="NAME=VALUE", help="flag of that training, as seeds=64"),
+)
+_study_flags = _flags(
+    click.option("--tune", multiple=True, metavar="NAME=RANGE", help="as alpha=double:log:0.01:30"),
+    click.option("--metric", default="final_average_return", show_default=True, help="what is best"),
+    click.option("--algorithm", default="bayesian", show_default=True, help="bayesian, random or grid"),
+    click.option("--trials", type=int, default=24, show_default=True, help="trainings, each with other values"),
+    click.option("--parallel", type=int, default=4, show_default=True, help="trials at a time"),
+    click.option("--max-failed", type=int, help="failed trials that end the study  [default: half of them]"),
+    click.option("--stop-early", default="none", show_default=True, help="median, decay-curve or convex"),
+    _final_flags,
+)
+
+
+@launch.command(context_settings=PASSED_ON)
+@_launch_flags
+def train(**given: Any) -> None:
+    """Run `jaxbandit run` on Vertex AI: one job, its results and its policy in the bucket and here."""
+    _launch("train", given)
+
+
+@launch.command(context_settings=PASSED_ON)
+@_launch_flags
+def sweep(**given: Any) -> None:
+    """Run `jaxbandit sweep` on Vertex AI: one job, whose one program runs all lanes on a GPU, a pool or a TPU slice."""
+    _launch("sweep", given)
+
+
+@launch.command(context_settings=PASSED_ON)
+@_study_flags
+@_launch_flags
+def hpt(**given: Any) -> None:
+    """Tune flags of `jaxbandit run` with a hyperparameter tuning job, and train with the best values."""
+    _launch("hpt", given)
+
+
+@launch.command(context_settings=PASSED_ON)
+@_study_flags
+@_name_flag
+@REST
+def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
+    """Tune flags of `jaxbandit run` on this machine: the same trials as processes, without any cloud."""
+    from jaxbandit.vertex import launch, prepare
+
+    launch.start(prepare.tuning(rest, None, name=name, **_study(given)))
+
+
+@launch.command()
+@DIRECTORY
+@POLL
+def wait(directory: str | None, poll: float) -> None:
+    """Wait for the jobs of a launch, and show what they left behind. Creates nothing."""
+    from jaxbandit.vertex import launch, state
+
+    launch.follow(state.read_launch(directory), poll=poll)
+
+
+@launch.command()
+@DIRECTORY
+@POLL
+def resume(directory: str | None, poll: float) -> None:
+    """Go on with a launch that was interrupted: jobs that exist are waited for, others are created."""
+    from jaxbandit.vertex import launch, state
+
+    launch.go_on(state.read_launch(directory), poll=poll)
+
+
+@launch.command()
+@DIRECTORY
+@_final_flags
+@POLL
+@DETACH
+@_flags(*(_cloud_flag(name, WORDS[name], default=False) for name in ELSEWHERE))
+def best(
+    directory: str | None, then_train: bool, final: tuple[str, ...], poll: float, detach: bool, **given: Any
+) -> None:
+    """Write the best trial of a study into result.json and print it; train with it, also on another machine."""
+    from jaxbandit.vertex import cloud, launch, prepare, state
+
+    found = state.read_launch(directory)
+    changes = {name: value for name, value in given.items() if value is not None}
+    if found.study is None:
+        raise InputError(f"{str(found.directory)!r} is no study; allowed: that of a launch hpt or local")
+    if (changes or final) and not then_train:
+        raise InputError(f"{next(iter(changes), 'final')} is given without then-train; allowed: both, or neither")
+    if not then_train:
+        click.echo(json.dumps(launch.show_best(found), indent=2))
+        return
+    if changes and found.cloud is None:
+        raise InputError(
+            f"{next(iter(changes))} is given for a launch on this machine; allowed: none of the cloud's flags"
+        )
+    elsewhere = cloud.changed(found.cloud, changes) if found.cloud and changes else None
+    asked = prepare.then_train(found, final, elsewhere)
+    for line in prepare.needs(asked) if found.cloud else ():
+        click.echo(line, err=True)
+    launch.go_on(asked, poll=poll, detach=detach, partial=True)
+
+
+@launch.command()
+@DIRECTORY
+@click.option("--trial", metavar="N", help="of one trial alone")
+def logs(directory: str | None, trial: str | None) -> None:
+    """Print what the containers of a launch have printed."""
+    from jaxbandit.vertex import launch, state
+
+    for line in launch.logs(state.read_launch(directory), trial):
+        click.echo(line)
+
+
+@launch.command()
+@DIRECTORY
+def cancel(directory: str | None) -> None:
+    """Cancel the jobs of a launch that have not ended."""
+    from jaxbandit.vertex import launch, state
+
+    launch.cancel(state.read_launch(directory))
+
+
+def _launch(kind: str, given: dict[str, Any]) -> None:
+    """Prepare a launch, and carry it out or print what it would be."""
+    from jaxbandit.vertex import cloud, launch, prepare
+
+    where = cloud.read_cloud(given["cloud"], {name: given[name] for name in WORDS})
+    rest, name = given["rest"], given["name"]
+    if kind == "hpt":
+        asked = prepare.tuning(rest, where, name=name, **_study(given))
+    else:
+        asked = (prepare.training if kind == "train" else prepare.sweeping)(rest, where, name)
+    if given["dry_run"]:
+        click.echo(prepare.dry_run(asked))
+    for line in prepare.needs(asked):
+        click.echo(line, err=True)
+    if not given["dry_run"]:
+        launch.start(asked, detach=given["detach"], poll=given["poll"])
+
+
+def _study(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `prepare.tuning` among flags."""
+    if given["final"] and not given["then_train"]:
+        raise InputError("final is given without then-train; allowed: both, or neither")
+    names = ("tune", "metric", "algorithm", "trials", "parallel", "max_failed", "stop_early")
+    return {name: given[name] for name in names} | {"final": given["final"] if given["then_train"] else None}

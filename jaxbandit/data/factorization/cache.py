@@ -1,0 +1,74 @@
+"""Factors kept on disk, found again by content and settings. A cache that fails costs time and nothing else."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from jaxbandit.data.download import cache_dir
+from jaxbandit.data.factorization.factors import Factors
+from jaxbandit.data.ratings import Ratings
+
+VERSION = 1  # raise it when a factoriser computes something else, or the record changes
+ARRAYS = ("user", "item", "scale")
+NUMBERS = ("mean", "low", "high", "heldout_rmse", "truth_correlation")  # None is stored as NaN
+
+
+def directory() -> Path:
+    """Return where factors are kept: `factors` in $JAXBANDIT_CACHE, or in the platform's cache directory."""
+    return cache_dir() / "factors"
+
+
+def key(ratings: Ratings, **settings: object) -> str:
+    """Hash everything that the factors depend on: not the name of the data, and no side features."""
+    scalars = {"version": VERSION, "shape": (ratings.num_users, ratings.num_items), **settings}
+    scalars |= {"low": ratings.low, "high": ratings.high}
+    arrays = [ratings.user, ratings.item, ratings.rating]
+    if world := ratings.truth:
+        scalars |= {"truth": world.mean}
+        arrays += [world.user_bias, world.item_bias, world.user, world.item]
+    digest = hashlib.sha256(repr(sorted(scalars.items())).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def load(name: str) -> Factors | None:
+    """Return the factors kept under a key, or None where there are none that can be read."""
+    try:
+        # Opened here: numpy leaves a file open that it cannot read.
+        with open(directory() / f"{name}.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {field: stored[field] for field in ARRAYS}
+            values = np.asarray(stored["numbers"], dtype=np.float64)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    rank = arrays["scale"].shape
+    if (
+        len(rank) != 1
+        or any(arrays[side].shape[1:] != rank for side in ("user", "item"))
+        or len(values) != len(NUMBERS)
+    ):
+        return None
+    numbers = {field: None if np.isnan(value) else float(value) for field, value in zip(NUMBERS, values, strict=True)}
+    return Factors(**arrays, **numbers)  # type: ignore[arg-type]
+
+
+def store(name: str, factors: Factors) -> None:
+    """Keep factors under a key: written whole under a temporary name, then renamed. Does nothing where it cannot."""
+    values = [getattr(factors, field) for field in NUMBERS]
+    numbers = np.array([np.nan if value is None else value for value in values])
+    with contextlib.suppress(OSError):
+        directory().mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=directory(), prefix=name, suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **{field: getattr(factors, field) for field in ARRAYS}, numbers=numbers)
+            os.replace(temporary, directory() / f"{name}.npz")
+        except BaseException:
+            os.unlink(temporary)
+            raise

@@ -1,0 +1,4 @@
+"""Worlds made of ratings: `mf` and `mf-per-arm`, their tables, rewards and drift.
+
+How ratings are read and factorised lives in `data`.
+"""

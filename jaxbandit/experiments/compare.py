@@ -1,0 +1,178 @@
+"""Finished runs and sweeps, read back from their directories, beside each other: table, picture, CSV. Runs nothing."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from etils import epath
+from rich.console import Console
+
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import mounted
+from jaxbandit._core.hyperparameters import hyperparameters
+from jaxbandit.experiments.config import RATINGS, REGISTRIES
+from jaxbandit.reporting.console import estimate_cell, print_rows
+from jaxbandit.reporting.files import read_metrics_csv, write_bytes
+from jaxbandit.reporting.numbers import UNKNOWN, format_setting
+from jaxbandit.reporting.plots import plot_curves
+from jaxbandit.reporting.progress import print_plain
+from jaxbandit.reporting.results import METRICS, setting_column, setting_columns
+from jaxbandit.reporting.series import Series
+
+FINISHED = "allowed: the directory of a finished run or sweep"
+OWN_COLUMN = ("agent", "env", "seeds")  # of the table, so not among the settings that differ
+SCHEDULE = ("batch-size", "training-loops", "steps-per-loop")
+SHOWN = ("average_return", "regret", "suboptimal_arms", "cumulative_regret")
+
+
+class Finished(NamedTuple):
+    """What is read from one directory."""
+
+    directory: str
+    settings: dict[str, Any]  # flat, by the names of flags; of a sweep those of its best configuration
+    summary: dict[str, Any]
+    series: Series
+    is_sweep: bool
+
+
+def compare(directories: Sequence[str], out: str, *, console: Console | None = None) -> pl.DataFrame:
+    """Print a row per directory, and write comparison.png and comparison.csv to `out`; return the table.
+
+    A directory is that of a finished run, or of a finished sweep, which stands for its best configuration. One that is
+    named twice is taken once.
+
+    Raises:
+        InputError: a directory is missing, holds no run or an unfinished one, or `out` cannot be written. Nothing is
+            written unless all can be read.
+    """
+    if not directories:
+        raise InputError("directories: there is none; allowed: one or more")
+    given = {_absolute(directory): directory for directory in directories}
+    runs = [_read(directory) for directory in given.values()]
+    names = _unique_names(list(given))
+    frame = _tabulate(runs, names)
+    envs = ", ".join(dict.fromkeys(str(run.settings.get("env")) for run in runs))
+    curves = {name: run.series for name, run in zip(names, runs, strict=True)}
+    place = epath.Path(mounted(out))
+    plot_curves(place / "comparison.png", curves, title=f"Learning curves on {envs}")
+    write_bytes(place / "comparison.csv", frame.write_csv().encode())
+    console = console or Console()
+    _print(frame, [run.settings for run in runs], _notes(runs, names), console)
+    print_plain(console, f"picture and table in {out}: comparison.png, comparison.csv")
+    return frame
+
+
+def _absolute(directory: str) -> str:
+    return directory.rstrip("/") if "://" in directory else os.path.abspath(directory)
+
+
+def _read(directory: str) -> Finished:
+    path = epath.Path(mounted(directory))
+    if not path.is_dir():
+        reason = "is no directory" if path.exists() else "does not exist"
+        raise InputError(f"directory is {directory!r}, which {reason}; {FINISHED}")
+    if not (path / "config.json").exists():
+        raise InputError(f"directory is {directory!r}, which holds no run; {FINISHED}")
+    if not (path / "summary.json").exists():
+        raise InputError(f"directory is {directory!r}, whose run is unfinished (no summary.json); {FINISHED}")
+    config, summary = _json(path / "config.json"), _json(path / "summary.json")
+    is_sweep = "base" in config
+    settings = _json(path / "best.json") if is_sweep else _flat(config)
+    missing = {"final", "seeds", "interactions_per_second"} - set(summary)
+    if missing or not set(METRICS) <= set(summary["final"]):
+        raise InputError(f"{os.fspath(path / 'summary.json')!r} is not that of a run; {FINISHED}")
+    series = read_metrics_csv(path / "metrics.csv", seeds=summary["seeds"])
+    return Finished(directory, settings, summary, series, is_sweep)
+
+
+def _json(path: epath.Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{os.fspath(path)!r} cannot be read: {error}; {FINISHED}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{os.fspath(path)!r} is no JSON object; {FINISHED}")
+    return content
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the entries of a run's config.json and its settings beside each other, named as flags."""
+    inner = {f"{kind}_settings": config.get(f"{kind}_settings", {}) for kind in REGISTRIES}
+    outer = {name: value for name, value in config.items() if name not in inner}
+    entries = [*outer.items(), *(item for settings in inner.values() for item in settings.items())]
+    return {name.replace("_", "-"): value for name, value in entries}
+
+
+def _unique_names(directories: Sequence[str]) -> list[str]:
+    """Name directories by as few of the last parts of their paths as tell them apart."""
+    parts = [[part for part in directory.split("/") if part] or ["/"] for directory in directories]
+    names = []
+    for own in parts:
+        others = [other for other in parts if other != own]
+        depth = next((d for d in range(1, len(own)) if all(own[-d:] != other[-d:] for other in others)), len(own))
+        names.append("/".join(own[-depth:]))
+    return names
+
+
+def _tabulate(runs: Sequence[Finished], names: Sequence[str]) -> pl.DataFrame:
+    """Make a row per run: name, directory, all settings, final numbers, seeds, interactions/s."""
+    columns: dict[str, Any] = {"name": names, "directory": [run.directory for run in runs]}
+    columns |= setting_columns([run.settings for run in runs])
+    for name in METRICS:
+        estimates = [run.summary["final"][name] for run in runs]
+        columns[name] = [np.nan if one["mean"] is None else float(one["mean"]) for one in estimates]
+        columns[f"{name}_stderr"] = pl.Series([one["stderr"] for one in estimates], dtype=pl.Float64)
+    columns["seeds"] = [run.summary["seeds"] for run in runs]
+    rates = [run.summary["interactions_per_second"] for run in runs]
+    columns["interactions_per_second"] = pl.Series(rates, dtype=pl.Float64)
+    return pl.DataFrame(columns)
+
+
+def _differing(settings: Sequence[Mapping[str, Any]], names: Iterable[str] | None = None) -> list[str]:
+    """List the settings, in the order of their first appearance, of which those that have them have several values."""
+    found: dict[str, set[str]] = {}
+    for one in settings:
+        for name, value in one.items():
+            found.setdefault(name, set()).add(repr(value))
+    return [name for name, values in found.items() if len(values) > 1 and (names is None or name in names)]
+
+
+def _print(frame: pl.DataFrame, settings: Sequence[Mapping[str, Any]], notes: Sequence[str], console: Console) -> None:
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"": partial(_setting, "name")}
+    named = [name for name in _differing(settings) if name not in OWN_COLUMN]
+    columns |= {name: partial(_setting, setting_column(name)) for name in ("agent", "env", *named)}
+    columns |= {name.replace("_", "\n", 1): partial(estimate_cell, name) for name in SHOWN}
+    columns |= {"seeds": partial(_setting, "seeds"), "interactions/s": _rate}
+    print_rows(console, frame.iter_rows(named=True), columns)
+    for line in notes:
+        print_plain(console, line, "dim")
+
+
+def _setting(column: str, row: Mapping[str, Any]) -> str:
+    return format_setting(row.get(column))
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    rate = row["interactions_per_second"]
+    return UNKNOWN if rate is None else f"{rate:,.0f}"
+
+
+def _notes(runs: Sequence[Finished], names: Sequence[str]) -> list[str]:
+    """Say what the numbers are, and what keeps them from being compared one by one."""
+    settings = [run.settings for run in runs]
+    factories = [REGISTRIES["env"][one["env"]] for one in settings if one.get("env") in REGISTRIES["env"]]
+    inner = {name for factory in factories for name in hyperparameters(factory)}
+    world = {name.replace("_", "-") for name in ("env", "seed", *RATINGS, *inner)}
+    notes = ["mean ± standard error over seeds"] if any(run.summary["seeds"] > 1 for run in runs) else []
+    sweeps = [name for name, run in zip(names, runs, strict=True) if run.is_sweep]
+    if sweeps:
+        notes.append(f"the best configuration of a sweep, chosen by the seeds that are shown: {', '.join(sweeps)}")
+    for words, chosen in (("worlds", world), ("schedules", SCHEDULE)):
+        differing = _differing(settings, chosen)
+        if differing:
+            notes.append(f"not of equal {words}: they differ in {', '.join(differing)}")
+    return notes

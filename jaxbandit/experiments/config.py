@@ -1,0 +1,184 @@
+"""What the numbers of a run depend on: the config, its checks, its file. It makes no objects and reads no ratings."""
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any
+
+from annotated_types import Ge
+from etils import epath
+
+from jaxbandit._core.errors import InputError, unknown
+from jaxbandit._core.files import mounted
+from jaxbandit._core.hyperparameters import MOST, Hyperparameter, hyperparameters, parse, validate
+from jaxbandit.agents import AGENTS
+from jaxbandit.envs import ENVIRONMENTS
+
+LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0, "seeds": 1, "seed": 0}
+REGISTRIES: dict[str, Mapping[str, Any]] = {"env": ENVIRONMENTS, "agent": AGENTS}
+RATINGS = ("ratings", "user_column", "item_column", "rating_column")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the numbers of a run depend on, and nothing else."""
+
+    env: str = "mf-per-arm"
+    agent: str = "linucb"
+    ratings: str = "synth-100k"
+    user_column: str | None = None
+    item_column: str | None = None
+    rating_column: str | None = None
+    batch_size: int = 128
+    training_loops: int = 200
+    steps_per_loop: int = 10
+    delay: int = 0  # rounds after which the agent learns what became of its actions
+    seeds: int = 8
+    seed: int = 0
+    env_settings: dict[str, Any] = field(default_factory=dict)
+    agent_settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of each lane."""
+        return self.training_loops * self.steps_per_loop
+
+
+def checked(config: Config) -> Config:
+    """Return the config with its numbers typed and its settings complete.
+
+    Raises:
+        InputError: an unknown name or setting, a value that is not allowed. Nothing has been read or compiled.
+    """
+    for kind, registry in REGISTRIES.items():
+        if getattr(config, kind) not in registry:
+            raise unknown(kind, str(getattr(config, kind)), registry)
+    whole: dict[str, Any] = {name: _whole(name, getattr(config, name)) for name in LOWEST}
+    config = replace(config, **whole)
+    if config.rounds > MOST:
+        raise InputError(f"training_loops x steps_per_loop is {config.rounds}; allowed: at most {MOST}")
+    if config.delay >= config.rounds:
+        raise InputError(f"delay is {config.delay} of {config.rounds} rounds; allowed: 0 to {config.rounds - 1}")
+    _check_ratings(config)
+    return replace(config, env_settings=_complete(config, "env"), agent_settings=_complete(config, "agent"))
+
+
+def _whole(name: str, value: Any) -> int:
+    return parse(Hyperparameter(name, "int", LOWEST[name], (), (Ge(LOWEST[name]),), ""), value)
+
+
+def _check_ratings(config: Config) -> None:
+    if takes_ratings(config.env):
+        return
+    for name in RATINGS:
+        if getattr(config, name) != getattr(Config, name):
+            takers = " | ".join(filter(takes_ratings, ENVIRONMENTS))
+            raise InputError(
+                f"{name} is {getattr(config, name)!r}, but env {config.env} takes no ratings; allowed for env {takers}"
+            )
+
+
+def _complete(config: Config, kind: str) -> dict[str, Any]:
+    factory, given = REGISTRIES[kind][getattr(config, kind)], getattr(config, f"{kind}_settings")
+    defaults = {name: setting.default for name, setting in hyperparameters(factory).items()}
+    return {**defaults, **validate(kind, getattr(config, kind), factory, given)}
+
+
+def takes_ratings(env: str) -> bool:
+    """Whether an environment is made of ratings: its factory takes them as its first argument."""
+    kinds = [p.kind for p in inspect.signature(ENVIRONMENTS[env]).parameters.values()]
+    return inspect.Parameter.POSITIONAL_OR_KEYWORD in kinds
+
+
+def changed(base: Config, given: Mapping[str, Any]) -> Config:
+    """Put values over a config. Another agent or environment leaves the settings of the old one behind.
+
+    `given` holds fields by name, and settings as `agent__alpha`, `env__rank_k`.
+    """
+    plain = {f.name: given.get(f.name, getattr(base, f.name)) for f in fields(Config)}
+    for kind in REGISTRIES:
+        kept = getattr(base, f"{kind}_settings") if plain[kind] == getattr(base, kind) else {}
+        new = {name.removeprefix(f"{kind}__"): v for name, v in given.items() if name.startswith(f"{kind}__")}
+        plain[f"{kind}_settings"] = {**kept, **new}
+    if plain["env"] != base.env and plain["env"] in ENVIRONMENTS and not takes_ratings(plain["env"]):
+        plain |= {name: given.get(name, getattr(Config, name)) for name in RATINGS}
+    return Config(**plain)
+
+
+def difference(one: Config, other: Config) -> str:
+    """Say in which entry two checked configs differ first: `alpha 1.0 and 2.0`. Empty where they are equal."""
+    flat = [{**asdict(config), **config.env_settings, **config.agent_settings} for config in (one, other)]
+    for entries in flat:
+        del entries["env_settings"], entries["agent_settings"]
+    names = [name for name in (flat[0] | flat[1]) if flat[0].get(name) != flat[1].get(name)]
+    return f"{names[0]} {flat[0].get(names[0])} and {flat[1].get(names[0])}" if names else ""
+
+
+def flag_values(config: Config) -> dict[str, Any]:
+    """All entries of a checked config under the names of their flags: {"agent": "linucb", "batch-size": 128, ...}."""
+    entries = {f.name: getattr(config, f.name) for f in fields(Config) if f.default is not MISSING}
+    kept = {name: value for name, value in entries.items() if name not in RATINGS or takes_ratings(config.env)}
+    settings = {**kept, **config.env_settings, **config.agent_settings}
+    return {name.replace("_", "-"): plain(value) for name, value in settings.items() if value is not None}
+
+
+def plain(value: Any) -> Any:
+    """Write a tuple of whole numbers as 64x32; other values are themselves."""
+    return "x".join(map(str, value)) if isinstance(value, tuple | list) else value
+
+
+def read_config(path: str) -> Config:
+    """Read a config: a run's config.json, a sweep's best.json (flags and their values), or a study's result.json.
+
+    Raises:
+        InputError: the file is missing, is no JSON object, is that of a sweep, or has an unknown or a wrong entry.
+    """
+    content = read_object(path)
+    if isinstance(content.get("config"), dict):  # of a result.json, beside what the study says
+        content = content["config"]
+    if "base" in content:
+        raise InputError(f"config {path!r} holds a sweep; allowed: the --out of a run, or the best.json of a sweep")
+    return checked(read_entries(content))
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """Read a JSON object; InputError if it is none."""
+    try:
+        content = json.loads(epath.Path(mounted(path)).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"config {path!r} cannot be read: {error}; allowed: a config.json of a run") from None
+    if not isinstance(content, dict):
+        raise InputError(f"config {path!r} is no JSON object; allowed: a config.json of a run")
+    return content
+
+
+def read_entries(content: Mapping[str, Any]) -> Config:
+    """Make a config of its entries; those that are no fields are settings of its environment or agent.
+
+    Raises:
+        InputError: an unknown or a wrong entry.
+    """
+    entries = {name.replace("-", "_"): value for name, value in content.items()}
+    names = {f.name for f in fields(Config)}
+    config = Config(**{name: _typed(name, value) for name, value in entries.items() if name in names})
+    rest = {name: value for name, value in entries.items() if name not in names}
+    for kind, registry in REGISTRIES.items():
+        chosen, settings = getattr(config, kind), getattr(config, f"{kind}_settings")  # a dict of this config alone
+        known = hyperparameters(registry[chosen]) if chosen in registry else {}
+        settings |= {name: rest.pop(name) for name in known if name in rest}
+    for name in rest:
+        raise unknown("entry of the config", name, names)
+    return config
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return the value of an entry of a config.json, of the type that Config has for it."""
+    default = {f.name: () if f.default is MISSING else f.default for f in fields(Config)}
+    if name in LOWEST:
+        return _whole(name, value)
+    if default[name] == () and not isinstance(value, dict):
+        raise InputError(f"{name} is {value!r}; allowed: an object of names and values")
+    if default[name] != () and not isinstance(value, str | type(default[name])):
+        raise InputError(f"{name} is {value!r}; allowed: text")
+    return value

@@ -1,0 +1,160 @@
+"""Where results go, and whose place it is: looked at before any work, claimed when results come. Simulates nothing."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from jaxbandit._core import processes
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import mounted
+from jaxbandit.experiments import config as configs
+from jaxbandit.experiments import interaction_log, sweep_config
+from jaxbandit.experiments.config import Config
+from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.reporting import write_json
+
+CHECKPOINTS = "checkpoints"
+
+
+class Places(NamedTuple):
+    """Where a run leaves what: at home all of it in one directory, on a platform in three that it names."""
+
+    results: epath.Path
+    checkpoints: epath.Path
+    tensorboard: epath.Path
+
+    @property
+    def apart(self) -> bool:
+        """Whether the checkpoints lie elsewhere than at home, where `--resume --out` finds them."""
+        return self.checkpoints != self.results / CHECKPOINTS
+
+    def way_on(self, command: str) -> str:
+        """Say how to go on with what was interrupted."""
+        return "start the same again" if self.apart else f"jaxbandit {command} --resume --out {self.results}"
+
+
+def places(out: str | Places) -> Places:
+    """Lay a run out in one directory; one that is laid out already stays as it is."""
+    if isinstance(out, Places):
+        return out
+    directory = epath.Path(mounted(out))
+    return Places(directory, directory / CHECKPOINTS, directory / "tensorboard")
+
+
+def look(config: Config | Plan, places: Places, resume: bool) -> dict[str, Any] | None:
+    """Return the summary of a finished run that is to be resumed, or None to go to work.
+
+    Raises:
+        InputError: the directory holds something else, or a run though none is to be resumed.
+    """
+    directory = places.results
+    name = str(directory)
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"out is {name!r}, a file; allowed: a directory, new or empty")
+    if not directory.exists() or not any(path for path in directory.iterdir() if not _is_unfinished(path)):
+        if resume:
+            raise InputError(f"resume: {name!r} holds no run; allowed: the --out of an interrupted run")
+        if places.apart and places.checkpoints.exists() and any(places.checkpoints.iterdir()):
+            raise InputError(
+                f"checkpoints go to {str(places.checkpoints)!r}, which holds those of a run that {name!r} does not; "
+                "allowed: a new or empty directory"
+            )
+        return None
+    if not (directory / "config.json").exists():
+        raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
+    differs = _difference(str(directory / "config.json"), config)
+    if differs:
+        raise InputError(f"out is {name!r}, which belongs to another configuration ({differs}); allowed: another one")
+    if not resume:
+        raise InputError(f"out is {name!r}, which holds this run already; allowed: --resume, or another directory")
+    return _summary(directory / "summary.json")
+
+
+def _is_unfinished(path: epath.Path) -> bool:
+    """Whether it is what a writer that was killed has left."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+@contextmanager
+def claimed(config: Config | Plan, places: Places, resume: bool) -> Iterator[None]:
+    """Write config.json, which says whose directory it is, and keep it that way within the block.
+
+    If the block fails before the first checkpoint, all is removed again: nothing there could be resumed.
+
+    Raises:
+        InputError: the directory cannot be written, or another process has taken it since it was looked at.
+    """
+    existed = places.results.exists()
+    processes.by_first(lambda: _claim(config, places, resume, existed))
+    try:
+        yield
+    except BaseException:
+        if processes.is_first() and not can_resume(places.checkpoints):
+            _clear(places, keep=existed)
+        raise
+
+
+def _claim(config: Config | Plan, places: Places, resume: bool, existed: bool) -> None:
+    look(config, places, resume)
+    if not existed:
+        _make(places.results)
+    try:
+        write_json(places.results / "config.json", asdict(config))
+    except BaseException:
+        _clear(places, keep=existed)
+        raise
+
+
+def _difference(path: str, config: Config | Plan) -> str:
+    """Say how the config of a directory differs from this one; empty where it does not."""
+    content = configs.read_object(path)
+    if ("base" in content) != isinstance(config, Plan):
+        return "a sweep and a single run"
+    if isinstance(config, Plan):
+        return sweep_config.difference(sweep_config.read_plan(content), config)
+    return configs.difference(configs.checked(configs.read_entries(content)), config)
+
+
+def can_resume(checkpoints: epath.Path) -> bool:
+    """Whether a checkpoint is complete, or a part of a sweep is done."""
+    return any(path for pattern in ("*.sha256", "*/*.sha256", "*.npy") for path in checkpoints.glob(pattern))
+
+
+def _make(directory: epath.Path) -> None:
+    """Make the directory, of two processes in one of them alone."""
+    try:
+        directory.mkdir(parents=True, exist_ok=False)
+    except FileExistsError:
+        raise InputError(f"out is {str(directory)!r}, which another run has just taken; allowed: another one") from None
+    except OSError as error:
+        raise InputError(f"cannot write {str(directory)!r}: {error.strerror or error}") from None
+
+
+def _clear(places: Places, keep: bool) -> None:
+    """Remove what a run has begun; events that lie apart are left to the next one, which replaces them."""
+    with suppress(OSError):
+        for part in (places.results / "tensorboard", places.checkpoints, places.results / interaction_log.DIRECTORY):
+            if part.exists():
+                part.rmtree()
+        (places.results / "config.json").unlink(missing_ok=True)
+        if not keep:
+            places.results.rmdir()
+
+
+def _summary(path: epath.Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"{str(path)!r} is no JSON; delete it to have it written anew from the checkpoints") from None
+
+
+def config_file(out: str) -> str | None:
+    """Path of the config of the run in a directory; None where there is none."""
+    path = places(out).results / "config.json"
+    return str(path) if path.exists() else None

@@ -1,0 +1,224 @@
+"""A finished run -> a policy that another process acts with: its files, and where they go. `artifact` reads it."""
+
+import hashlib
+import io
+import json
+from contextlib import suppress
+from dataclasses import asdict, replace
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from jaxbandit import reporting
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import mounted
+from jaxbandit.agents.models.features import pair_products
+from jaxbandit.experiments import interaction_log, run_directory
+from jaxbandit.experiments import run as experiment
+from jaxbandit.experiments.config import Config, read_config, read_object
+from jaxbandit.experiments.run import World
+from jaxbandit.policies import load, stablehlo
+from jaxbandit.policies import trained as policies
+from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES
+from jaxbandit.policies.stablehlo import Program
+from jaxbandit.simulation import recording
+from jaxbandit.types import Agent, Context
+
+DIRECTORY = "policy"
+FILES = {ARRAYS, ACTIONS, PROBABILITIES}
+WORDS = {
+    "user": "features of each user",
+    "user_id": "which user it is",
+    "arms": "features of the arms offered to each user",
+    "arm_id": "rows of the catalogue that are offered to each user",
+    "mask": "false at arms that may not be taken",
+    "state": "what the agent has learned",
+    "settings": "a hyperparameter",
+    "catalogue": "features of all items, or the products v_i v_j of their features, i <= j, those of i < j doubled",
+}
+
+
+def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str | None = None) -> dict[str, Any]:
+    """Write the agent of one seed of a run, as its last checkpoint has it; return the content of policy.json.
+
+    It goes to `out`, or to the directory `policy` of the run. Where that holds this policy already nothing is written;
+    one that holds anything else is left alone. A run that has not finished is exported as it is now. `checkpoints` is
+    the directory of its checkpoints where they are not in the run's own.
+
+    Raises:
+        InputError: no run there, a sweep, no checkpoint, no such seed, an agent that sees mean rewards, a bad `out`.
+    """
+    run = mounted(run)
+    trained = _config_of(run)
+    place = epath.Path(mounted(out)) if out else epath.Path(run) / DIRECTORY
+    if not 0 <= seed < trained.seeds:
+        raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
+    rounds = policies.last_round(run, checkpoints)
+    if not 0 < rounds <= trained.rounds:
+        raise InputError(f"run is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
+    head = {"config": json.loads(json.dumps(asdict(trained))), "seed": seed, "rounds": rounds}
+    if (kept := _look(place, head)) is not None:
+        return kept
+    with experiment.phase(f"building {trained.env}"):
+        world = experiment.build(trained)
+        acting = experiment.build(replace(trained, delay=0), made=(world.environment, world.params))
+        _refuse_privileged(trained, acting)
+        state = policies.trained_state(run, trained, world, seed, checkpoints)
+    with experiment.phase(f"exporting {trained.agent}"):
+        files, content = pack(acting, state, trained.batch_size, head)
+    write(place, files, content)
+    return content
+
+
+def pack(world: World, state: Any, batch_size: int, head: dict[str, Any]) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Make the files of a policy and the content of policy.json: `head`, what the policy takes and what it answers."""
+    spec = world.environment.spec
+    mask: Any = jax.ShapeDtypeStruct((batch_size, spec.num_actions), jnp.bool_)
+    seen = recording.example(world.environment, world.params, batch_size)._replace(mask=mask)
+    settings = {name: np.float32(values[0]) for name, values in world.grid.items()}
+    tree = {"state": jax.tree.map(np.asarray, state), "settings": settings, **_catalogue(world, seen)}
+    programs = {ACTIONS: stablehlo.lower(world.factory, _actions, tree, seen)}
+    if _agent(world).probabilities is not None:
+        programs[PROBABILITIES] = stablehlo.lower(world.factory, _probabilities, tree, seen)
+    leaves = stablehlo.named(tree)
+    read = sorted({name for program in programs.values() for name in program.arrays})
+    files = {name: bytes(program.exported.serialize(vjp_order=0)) for name, program in programs.items()}
+    files[ARRAYS] = _npz({name: leaves[name] for name in read})
+    content = {
+        "format": load.FORMAT,
+        "jaxbandit": _version(),
+        "jax": jax.__version__,
+        **head,
+        "spec": {**interaction_log.sizes(spec), "slate_size": spec.slate_size},
+        "num_items": None if seen.catalogue is None else seen.catalogue.features.shape[0],
+        "programs": {name: _about(name, program) for name, program in programs.items()},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    }
+    return files, content
+
+
+def _actions(agent: Any, key: Any, state: Any, context: Context) -> Any:
+    return agent.select(key, state, context).action
+
+
+def _probabilities(agent: Any, key: Any, state: Any, context: Context) -> Any:
+    return agent.probabilities(state, context)
+
+
+def _catalogue(world: World, seen: Context) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of the catalogue, where there is one."""
+    if seen.catalogue is None:
+        return {}
+    items = recording.catalogue(world.environment, world.params)
+    assert items is not None
+    return {"catalogue": {"features": items, "pairs": pair_products(items)}}
+
+
+def _about(name: str, program: Program) -> dict[str, Any]:
+    """Say what a program is called with and what it answers."""
+    exported = program.exported
+    ((shapes, key, context), _), (run_directory,) = (
+        jax.tree.unflatten(exported.in_tree, exported.in_avals),
+        exported.out_avals,
+    )
+    words = "arms taken, of those offered" if name == ACTIONS else "probability of each arm offered"
+    return {
+        "call": "jax.export.deserialize(bytearray(FILE)).call(arrays, key, context)",
+        "platforms": list(exported.platforms),
+        "users": {"symbol": "b", "least": program.least, "most": program.most},
+        "inputs": {
+            "arrays": [_item(n, x, WORDS[n.partition(".")[0]]) for n, x in shapes.items()],
+            "key": _item("key", key, "two words of a threefry key: 0 and the seed are those of jax.random.key(seed)"),
+            "context": [_item(n, x, WORDS[n]) for n, x in context.items()],
+        },
+        "output": _item("action" if name == ACTIONS else "probability", run_directory, words),
+    }
+
+
+def _item(name: str, value: Any, words: str) -> dict[str, Any]:
+    shape = [n if isinstance(n, int) else str(n) for n in value.shape]
+    return {"name": name, "shape": shape, "dtype": str(value.dtype), "words": words}
+
+
+def _npz(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _version() -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("jaxbandit")
+    return None
+
+
+def _config_of(run: str) -> Config:
+    path = run_directory.config_file(run)
+    if path is None:
+        raise InputError(f"run is {run!r}, which holds no run; allowed: the --out of a run")
+    if "base" in read_object(path):
+        raise InputError(
+            f"run is {run!r}, a sweep, which keeps no agents; allowed: a run, as that of "
+            f"jaxbandit run --config {epath.Path(run) / 'best.json'}"
+        )
+    return read_config(path)
+
+
+def _agent(world: World) -> Agent:
+    return world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
+
+
+def _refuse_privileged(config: Config, world: World) -> None:
+    if _agent(world).privileged:
+        raise InputError(
+            f"agent is {config.agent!r}, which sees mean rewards, but nobody knows them there; allowed: all others"
+        )
+
+
+def _look(place: epath.Path, head: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the content of policy.json where this policy is there already and intact; None where it is to be written.
+
+    Raises:
+        InputError: there is something else.
+    """
+    name = str(place)
+    if not place.exists():
+        return None
+    if not place.is_dir():
+        raise InputError(f"out is {name!r}, a file; allowed: a directory, new or empty")
+    names = {path.name for path in place.iterdir()}
+    if HEADER not in names:
+        others = {other for other in names - FILES if not (other.startswith(".") and other.endswith(".tmp"))}
+        if others:
+            raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
+        return None  # what an export that was killed has left
+    kept = load.read_header(place)
+    for entry, value in head.items():
+        if kept.get(entry) != value:
+            differs = f"{entry} {kept.get(entry)} and {value}" if entry != "config" else "another config"
+            raise InputError(f"out is {name!r}, which holds another policy ({differs}); allowed: another directory")
+    with suppress(InputError):
+        load.intact(place, kept)
+        return kept
+    return None
+
+
+def write(place: epath.Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
+    """Write the files one by one, policy.json last: without it they are no policy. What fails leaves nothing."""
+    existed = place.exists()
+    try:
+        (place / HEADER).unlink(missing_ok=True)
+        for name, data in files.items():
+            reporting.write_bytes(place / name, data)
+        reporting.write_json(place / HEADER, content)
+    except BaseException:
+        with suppress(OSError):
+            for name in (HEADER, *files):
+                (place / name).unlink(missing_ok=True)
+            if not existed:
+                place.rmdir()
+        raise

@@ -1,0 +1,143 @@
+"""An agent that acts with one state, fresh or the last one of a run: a policy that learns no more. It reads no logs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Array, Float
+
+from jaxbandit._core.errors import InputError
+from jaxbandit.agents import AGENTS
+from jaxbandit.experiments import interaction_log, run_directory
+from jaxbandit.experiments import run as experiment
+from jaxbandit.experiments.config import Config, read_config, read_object
+from jaxbandit.experiments.run import World
+from jaxbandit.experiments.sweep_config import traced
+from jaxbandit.simulation import chunks, lanes, recording
+from jaxbandit.simulation.checkpoints import Checkpoints
+from jaxbandit.simulation.metrics import RoundMetrics
+from jaxbandit.types import Context, Spec
+
+Policy = Callable[[Context], Float[Array, "B K"]]  # -> probability of every arm
+
+
+class Learned(NamedTuple):
+    """What a simulation of a run left behind."""
+
+    state: Any  # of the agent
+    root: int  # `seed` of the run
+    hidden: bool  # each simulation has a world of its own, which the agent has come to know
+
+
+def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = interaction_log.SAMPLES) -> Policy:
+    """Let the agent of a checked config act with a state; without one it has learnt nothing.
+
+    Where the agent does not tell its probabilities, they are the shares of `samples` draws.
+
+    Raises:
+        InputError: an agent that sees mean rewards, or does not go with the spec.
+    """
+    names = traced(config.agent)
+    settings = {name: jnp.float32(v) if name in names else v for name, v in config.agent_settings.items()}
+    agent = AGENTS[config.agent](spec, **settings)
+    if agent.privileged:
+        raise InputError(f"agent is {config.agent!r}, which sees mean rewards, but a log has none; allowed: all others")
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    state = agent.init(init_key) if state is None else state
+
+    @jax.jit
+    def act(key: Array, state: Any, context: Context) -> Float[Array, "B K"]:
+        return recording.probabilities(key, agent, state, context, spec.num_actions, samples)
+
+    return partial(act, key, state)
+
+
+def last_state(run: str, config: Config, seed: int, checkpoints: str | None = None) -> Learned:
+    """Read the agent's state of one seed from the last checkpoint of a run.
+
+    `checkpoints` is the directory of the run's checkpoints where they are not in its own.
+
+    Raises:
+        InputError: there is none, no such seed, a run of another agent, world or static setting.
+    """
+    directory = epath.Path(run)
+    trained = read_config(str(directory / "config.json"))
+    if (difference := world_difference(trained, config)) or trained.agent != config.agent:
+        difference = difference or f"agent {trained.agent} and {config.agent}"
+        raise InputError(f"policy_from is {run!r}, of another agent or world ({difference}); allowed: one of the same")
+    for name, value in _static(trained).items():
+        if config.agent_settings[name] != value:
+            raise InputError(
+                f"policy_from is {run!r}, whose {name} is {value}, not {config.agent_settings[name]}; "
+                f"allowed: that of the run; {', '.join(traced(config.agent)) or 'no other setting'} may differ"
+            )
+    if not 0 <= seed < trained.seeds:
+        raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
+    if not 0 < last_round(run, checkpoints) <= trained.rounds:
+        raise InputError(f"policy_from is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
+    world = experiment.build(trained)
+    state = trained_state(run, trained, world, seed, checkpoints)
+    hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
+    return Learned(state, trained.seed, bool(jax.tree.leaves(hidden)))
+
+
+def last_round(run: str, checkpoints: str | None = None) -> int:
+    """Say how many rounds are done at the last checkpoint; more than a lane has where lanes ran one after the other."""
+    return max(_checkpoints(run, checkpoints).rounds(), default=0)
+
+
+def trained_state(run: str, trained: Config, world: World, seed: int, checkpoints: str | None = None) -> Any:
+    """Read the agent's state of one seed from the last checkpoint of a run in its world.
+
+    Raises:
+        InputError: the checkpoint is damaged, or of another program.
+    """
+    directory = epath.Path(run)
+    samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
+    played, rounds = experiment.recorded(trained, world, samples) if samples else (world, None)
+    (tile,) = lanes.layout(1, trained.seeds, num_devices=_devices(directory))
+    like = lanes.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
+    rows = len(chunks.edges_of(trained.rounds, rounds)) - 1
+    sums = np.zeros((len(RoundMetrics._fields), rows, 1, trained.seeds))
+    place = last_round(run, checkpoints)
+    carry, *_ = _checkpoints(run, checkpoints).restore(place, (like, sums, tile.config))
+    row = int(np.flatnonzero(tile.seed == seed)[0])
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
+    state = state.agent if samples else state
+    return state.agent if trained.delay else state
+
+
+def world_of(config: Config) -> dict[str, Any]:
+    """Entries of a config that make its world."""
+    names = ("env", "ratings", "user_column", "item_column", "rating_column", "env_settings")
+    return {name: getattr(config, name) for name in names}
+
+
+def world_difference(one: Config, other: Config) -> str:
+    """Say in which entry the worlds of two checked configs differ first; empty where they are the same."""
+    pairs = ((name, value, world_of(other)[name]) for name, value in world_of(one).items())
+    return next((f"{name} {a} and {b}" for name, a, b in pairs if a != b), "")
+
+
+def _static(config: Config) -> dict[str, Any]:
+    """Settings of the agent on which shapes depend, with their values."""
+    names = traced(config.agent)
+    return {name: value for name, value in config.agent_settings.items() if name not in names}
+
+
+def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:
+    """Those named, or the run's own, or, as Vertex AI lays a job out, those beside its directory `model`."""
+    own = epath.Path(run) / run_directory.CHECKPOINTS
+    beside = own.parent.parent / run_directory.CHECKPOINTS
+    apart = own.parent.name == "model" and beside.exists() and not own.exists()
+    return Checkpoints(checkpoints or (beside if apart else own))
+
+
+def _devices(directory: epath.Path) -> int:
+    """Devices of a run, of which its rows are a multiple; those at hand where it has not finished."""
+    path = directory / "summary.json"
+    return int(read_object(str(path))["device"]["count"]) if path.exists() else jax.device_count()

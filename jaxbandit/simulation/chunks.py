@@ -1,0 +1,219 @@
+"""Lanes of one static configuration, run to their end in chunks: checkpoints, signals, traces. Makes no objects."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxbandit._core import processes
+from jaxbandit.simulation.checkpoints import Checkpoints
+from jaxbandit.simulation.lanes import Program, Tile
+from jaxbandit.simulation.metrics import Curves, RoundMetrics
+
+ROWS = 100  # rows of the learning curves that are evenly spaced; as many again are packed into the beginning
+ROWS_PER_CALL = 2  # rows that one call of the program computes: progress is shown, and signals are met, between calls
+SAVING_SHARE = 0.1  # of the time that saving may take where nobody has said how often to save
+TRACED_CALLS = 3
+
+
+class Work(NamedTuple):
+    """What is to be simulated: all lanes of H configurations and S seeds, tile after tile."""
+
+    program: Program
+    tiles: list[Tile]  # configurations are numbered 0 ... H - 1
+    members: np.ndarray  # [H] which configurations of the program's grid these are
+    num_seeds: int
+    batch_size: int
+    edges: np.ndarray  # [W + 1] rounds at which rows of the learning curves end, from 0
+    rounds_per_call: int | None = None  # at its multiples, all of them edges, calls end; None: at every other edge
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of each lane."""
+        return int(self.edges[-1])
+
+    @property
+    def interactions(self) -> int:
+        """Users served in all lanes together."""
+        return self.rounds * self.batch_size * self.num_seeds * len(self.members)
+
+
+class State(NamedTuple):
+    """How far the work is: tiles before `tile` are done, and `done` rows of this one."""
+
+    carry: Any
+    sums: np.ndarray  # float64 [metric, W, H, S]; what is not done yet is zero
+    tile: int
+    done: int
+
+
+def edges_of(rounds: int, rounds_per_call: int | None = None) -> np.ndarray:
+    """Rounds at which rows end, those at which calls have to end among them."""
+    rows = row_edges(rounds)
+    return rows if rounds_per_call is None else np.union1d(rows, np.arange(0, rounds, rounds_per_call))
+
+
+def rows_of_calls(edges: np.ndarray, rounds_per_call: int | None = None) -> int:
+    """Most rows of one call."""
+    return ROWS_PER_CALL if rounds_per_call is None else int(np.bincount(edges[:-1] // rounds_per_call).max())
+
+
+def row_edges(rounds: int) -> np.ndarray:
+    """Rounds at which rows of the learning curves end, from 0: every one at first, then at growing, then at even steps.
+
+    The final tenth of the rounds begins at one of them.
+    """
+    if rounds <= 2 * ROWS:
+        return np.append(np.arange(rounds), rounds)
+    even = np.arange(ROWS + 1, dtype=np.int64) * rounds // ROWS
+    growing = np.geomspace(1, rounds, ROWS)
+    early = growing[np.diff(growing, prepend=0) < rounds / ROWS].astype(np.int64)
+    return np.unique(np.concatenate([[0], early, even[even > early[-1] + rounds // ROWS // 2]]))
+
+
+def start(work: Work, checkpoints: Checkpoints | None) -> State:
+    """Begin at the beginning, or at the last checkpoint where there is one.
+
+    Raises:
+        InputError: the checkpoint is damaged or of another program.
+    """
+    edges, carry = work.edges, _begin(work, 0)
+    sums = np.zeros((len(RoundMetrics._fields), len(edges) - 1, len(work.members), work.num_seeds))
+    tile, rounds = _last_saved(work, checkpoints)
+    if checkpoints is None or (tile, rounds) == (0, 0):
+        return State(carry, sums, 0, 0)
+    place = tile * work.rounds + rounds
+    if rounds not in edges or tile > len(work.tiles):
+        raise checkpoints.foreign(place)
+    like = (carry, sums, work.tiles[0].config)
+    carry, sums, _ = processes.from_first(
+        lambda: checkpoints.restore(place, like),
+        lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like),
+    )
+    return State(carry, np.array(sums, np.float64), tile, int(np.searchsorted(edges, rounds)))
+
+
+def _last_saved(work: Work, checkpoints: Checkpoints | None) -> tuple[int, int]:
+    """Tile and round of the last checkpoint; 0, 0 where there is none."""
+
+    def look() -> np.ndarray:
+        saved = checkpoints.rounds() if checkpoints is not None else []
+        return np.array(divmod(max(saved, default=0), work.rounds))
+
+    tile, rounds = processes.from_first(look, lambda: np.zeros(2, int))
+    return int(tile), int(rounds)
+
+
+def advance(
+    work: Work,
+    state: State,
+    checkpoints: Checkpoints,
+    *,
+    every: int | None,
+    watch: Callable[[State], None],
+    stop: threading.Event,
+    trace: Callable[[], None],
+) -> tuple[State, float]:
+    """Go on to the end, or to the end of the chunk in which `stop` is set, and save: state, seconds of computing.
+
+    `every` counts the rounds between checkpoints; None saves after each chunk unless that would take more than a tenth
+    of the time. `state.sums` is filled in place.
+    """
+    seconds, cost, saved, saved_at = 0.0, 0.0, number(work, state), time.perf_counter()
+    while not is_finished(work, state):
+        trace()
+        began = time.perf_counter()
+        state = _call(work, state)
+        seconds += time.perf_counter() - began
+        watch(state)
+        now = number(work, state)
+        waited = time.perf_counter() - saved_at
+        due = now // every > saved // every if every else waited * SAVING_SHARE >= cost
+        stopping, saving = processes.any_of(stop.is_set(), due)
+        if stopping or saving or is_finished(work, state):
+            began = time.perf_counter()
+            _save(checkpoints, now, work, state)
+            saved, saved_at = now, time.perf_counter()
+            cost = saved_at - began
+        if stopping:
+            break
+    return state, seconds
+
+
+def is_finished(work: Work, state: State) -> bool:
+    """Whether all lanes are at their end."""
+    return state.tile == len(work.tiles)
+
+
+def number(work: Work, state: State) -> int:
+    """Rounds done, over the tiles one after the other: the number of a checkpoint."""
+    return state.tile * work.rounds + int(work.edges[state.done])
+
+
+def curves(work: Work, sums: np.ndarray, config: int, rows: int | None = None) -> Curves:
+    """Learning curves of one configuration, all rows or the first ones."""
+    edges = work.edges if rows is None else work.edges[: rows + 1]
+    return Curves(work.batch_size, edges, RoundMetrics(*sums[:, : len(edges) - 1, config]))
+
+
+@contextmanager
+def tracing(directory: str | None) -> Iterator[Callable[[], None]]:
+    """Yield what is called before each chunk; the first few are traced by the JAX profiler into `directory`."""
+    calls, end = 0, TRACED_CALLS
+
+    def before_chunk() -> None:
+        nonlocal calls
+        if directory is not None and processes.is_first():
+            if calls == 0:
+                jax.profiler.start_trace(directory, create_perfetto_trace=True)
+            elif calls == end:
+                jax.profiler.stop_trace()
+            calls += 1
+
+    try:
+        yield before_chunk
+    finally:
+        if 0 < calls <= end:
+            jax.profiler.stop_trace()
+
+
+def _begin(work: Work, tile: int) -> Any:
+    return work.program.begin(_of_program(work, tile))
+
+
+def _of_program(work: Work, tile: int) -> Tile:
+    """Number the configurations of a tile as the program's grid does."""
+    seed, config = work.tiles[tile]
+    return Tile(seed, np.where(config < 0, -1, work.members[config]))
+
+
+def _call(work: Work, state: State) -> State:
+    """Compute the next rows; spans beyond the last one are empty."""
+    edges, tile = work.edges, work.tiles[state.tile]
+    carry = _begin(work, state.tile) if state.done == 0 else state.carry
+    last, done = len(edges) - 1, _end_of_call(work, state.done)
+    rows = rows_of_calls(edges, work.rounds_per_call)
+    span = edges[np.minimum(np.arange(state.done, state.done + rows + 1), done)]
+    carry, metrics = work.program.advance(carry, _of_program(work, state.tile), span)
+    row, column = np.nonzero(tile.config >= 0)
+    values = np.stack(processes.gather(metrics)).astype(np.float64)[:, row, column, : done - state.done]
+    state.sums[:, state.done : done, tile.config[row, column], tile.seed[row]] = values.swapaxes(1, 2)
+    return State(carry, state.sums, state.tile + done // last, done % last)
+
+
+def _end_of_call(work: Work, done: int) -> int:
+    """Row at which a call ends that begins at row `done`."""
+    if work.rounds_per_call is None:
+        return min(done + ROWS_PER_CALL, len(work.edges) - 1)
+    stop = (work.edges[done] // work.rounds_per_call + 1) * work.rounds_per_call
+    return int(np.searchsorted(work.edges, min(stop, work.rounds)))
+
+
+def _save(checkpoints: Checkpoints, rounds: int, work: Work, state: State) -> None:
+    """Save the state, and a tile: its shape says which lanes are done, also where they have no state."""
+    carry = processes.gather(state.carry)
+    processes.by_first(lambda: checkpoints.save(rounds, (carry, state.sums, work.tiles[0].config)))

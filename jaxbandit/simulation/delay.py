@@ -1,0 +1,72 @@
+"""Feedback that comes late, around any agent: it learns from what it did `delay` rounds ago. It knows no policies."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree, Shaped
+
+from jaxbandit.agents.models import replay
+from jaxbandit.simulation import rounds
+from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
+
+
+class Delayed(NamedTuple):
+    """State of an agent that waits."""
+
+    agent: Any
+    ring: PyTree[Shaped[Array, "delay ..."]]  # what is on its way; round t lies at t mod delay
+
+
+def delayed(
+    factory: Callable[..., Agent], environment: Environment, params: Any, batch_size: int, delay: int
+) -> Callable[..., Agent]:
+    """Make the factory of agents that are handed each batch `delay` > 0 rounds later, and before with weight 0.
+
+    `Interaction.round` is that of the batch, and so negative at first. The catalogue never changes, and is not kept.
+
+    Raises:
+        InputError: when an agent is made whose ring would take more than 1 GiB.
+    """
+    arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+
+    def make(**hyperparameters: Any) -> Agent:
+        agent = factory(**hyperparameters)
+        shapes = jax.eval_shape(partial(_first, environment, agent, batch_size), jax.random.key(0), arrays)
+        replay.check(shapes, delay, "delay")
+
+        def init(key: Key[Array, ""]) -> Delayed:
+            ring = jax.tree.map(lambda leaf: jnp.zeros((delay, *leaf.shape), leaf.dtype), shapes)
+            return Delayed(agent.init(key), ring)
+
+        def update(key: Key[Array, ""], state: Delayed, seen: Interaction) -> Delayed:
+            slot, is_due, now = seen.round % delay, seen.round >= delay, _kept(seen)
+            old = jax.tree.map(lambda ring: jax.lax.dynamic_index_in_dim(ring, slot, keepdims=False), state.ring)
+            # Before anything is due the agent is shown the batch of now: zeros might be no possible context.
+            context, action, reward, weight, memory = jax.tree.map(partial(jnp.where, is_due), old, now)
+            context = context._replace(catalogue=seen.context.catalogue)
+            due = Interaction(context, action, reward, jnp.where(is_due, weight, 0), seen.round - delay, memory)
+            put = partial(jax.lax.dynamic_update_index_in_dim, index=slot, axis=0)
+            return Delayed(agent.update(key, state.agent, due), jax.tree.map(put, state.ring, now))
+
+        def select(key: Key[Array, ""], state: Delayed, context: Context) -> Decision:
+            return agent.select(key, state.agent, context)
+
+        tell = agent.probabilities
+        probabilities = None if tell is None else lambda state, context: tell(state.agent, context)
+        return agent._replace(init=init, select=select, update=update, probabilities=probabilities)
+
+    return make
+
+
+def _first(environment: Environment, agent: Agent, batch_size: int, key: Key[Array, ""], params: Any) -> Any:
+    """What is kept of the first round, for its shapes."""
+    carry = rounds.start(key, environment, params, agent)
+    witness = agent._replace(update=lambda key, state, seen: _kept(seen))
+    return rounds.one_round(key, environment, params, witness, batch_size, carry, jnp.int32(0))[0].agent
+
+
+def _kept(seen: Interaction) -> tuple[Any, ...]:
+    return seen.context._replace(catalogue=None), seen.action, seen.reward, seen.weight, seen.memory

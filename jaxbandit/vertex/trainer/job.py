@@ -1,0 +1,124 @@
+"""The trainer's side of the contract with Vertex AI, read from the environment alone: at home it changes nothing.
+
+A job says where results, checkpoints and events go, goes on with what was interrupted there, reports the metric of a
+tuning trial, and leaves the policy beside the results. It simulates nothing.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from jaxbandit._core import processes
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import mounted
+from jaxbandit.experiments import run_directory
+from jaxbandit.experiments.config import Config, checked, flag_values
+from jaxbandit.experiments.run_directory import Places
+from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.simulation.metrics import Curves
+from jaxbandit.vertex.trainer import experiments, metric_file
+
+RESULTS, CHECKPOINTS, EVENTS = "AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR"
+SIGNS = (RESULTS, "CLOUD_ML_JOB_ID", metric_file.TRIAL, experiments.EXPERIMENT)  # one of them: this is a job
+POLICY = "policy"
+
+
+class Job(NamedTuple):
+    """What a simulation is told, and what it tells when it is done."""
+
+    places: Places
+    resume: bool
+    report: Callable[[Curves], None] | None
+    finish: Callable[[dict[str, Any]], None]  # takes the content of summary.json
+
+
+def join(distributed: bool) -> None:
+    """Connect with the other processes, if there are any: where a flag or Vertex AI's list of machines says so.
+
+    Raises:
+        InputError: nothing says where they are, or the list is none.
+    """
+    if distributed or processes.pool() is not None:
+        processes.join()
+
+
+def results() -> str | None:
+    """Where results go unless the person says it."""
+    return os.environ.get(RESULTS) or None
+
+
+@contextmanager
+def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> Iterator[Job]:
+    """Lay out a run or a sweep: in `out`, or where Vertex AI wants it, or at home in `default`.
+
+    On Vertex AI the same command goes on with what it finds there of itself, so that a job survives preemption.
+
+    Raises:
+        InputError: an unknown metric, or Vertex Experiments refuses.
+    """
+    environ = os.environ
+    if not any(environ.get(name) for name in SIGNS):
+        yield Job(run_directory.places(out or default), resume, None, lambda summary: None)
+        return
+    if project := environ.get(experiments.PROJECT):
+        environ.setdefault("GOOGLE_CLOUD_PROJECT", project)
+    places, name = _places(out, default, environ), metric_file.chosen(environ)
+    resume = resume or _begun(places)
+    rounds = config.rounds if isinstance(config, Config) else None
+    with ExitStack() as stack:
+        track = processes.by_first(lambda: stack.enter_context(experiments.tracked(_settings(config), environ)))
+        report = None if rounds is None else metric_file.on_the_way(name, rounds, environ)
+
+        def finish(summary: dict[str, Any]) -> None:
+            def tell() -> None:
+                step = summary["interactions_per_seed"]
+                metric_file.report(name, metric_file.value_of(summary, name), step, environ)
+                if rounds is not None:
+                    _export(places)
+                if track is not None:
+                    track(summary)
+
+            processes.by_first(tell)  # and the others wait for it
+
+        yield Job(places, resume, report, finish)
+
+
+def _places(out: str | None, default: str, environ: Mapping[str, str]) -> Places:
+    """An explicit place holds all; else each part goes where Vertex AI says, if it does."""
+    home = run_directory.places(out or environ.get(RESULTS) or default)
+    if out or not environ.get(RESULTS):
+        return home
+    apart = [environ.get(name) for name in (CHECKPOINTS, EVENTS)]
+    checkpoints, events = (epath.Path(mounted(path)) if path else None for path in apart)
+    return Places(home.results, checkpoints or home.checkpoints, events or home.tensorboard)
+
+
+def _begun(places: Places) -> bool:
+    """Whether there is something to go on with, in all processes or in none; whose it is, is looked at later."""
+    path = places.results / "config.json"
+    return bool(processes.from_first(lambda: np.array(path.exists()), partial(np.zeros, (), bool)))
+
+
+def _settings(config: Config | Plan) -> dict[str, Any]:
+    """What is logged of a config; of a sweep that which all of it shares."""
+    if isinstance(config, Config):
+        return flag_values(checked(config))
+    shared = flag_values(checked(config.base))
+    swept = {"swept": ", ".join(config.swept), "configurations": len(config.configurations), "metric": config.metric}
+    return {name: value for name, value in shared.items() if name not in config.swept} | swept
+
+
+def _export(places: Places) -> None:
+    """Leave the policy beside the results; an agent that cannot act elsewhere leaves none."""
+    from jaxbandit.policies import export
+
+    try:
+        export.export(str(places.results), str(places.results / POLICY), checkpoints=str(places.checkpoints))
+    except InputError as error:
+        print(f"jaxbandit: warning: no policy: {error}", file=sys.stderr)

@@ -1,0 +1,81 @@
+"""The metric file that Vertex AI's tuning service reads: one number of summary.json, now and then and at the end.
+
+Outside of a tuning trial nothing is written.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from etils import epath
+
+from jaxbandit import reporting
+from jaxbandit._core.errors import InputError, refused_name
+from jaxbandit.simulation.metrics import Curves
+
+SPEED = "interactions_per_second"
+GOALS: dict[str, Literal["MAXIMIZE", "MINIMIZE"]] = {"higher": "MAXIMIZE", "lower": "MINIMIZE"}
+METRICS = {f"final_{name}": GOALS[better] for name, better in reporting.METRICS.items()} | {SPEED: GOALS["higher"]}
+DEFAULT = "final_average_return"
+NAME, TRIAL, FILE = "JAXBANDIT_METRIC", "CLOUD_ML_TRIAL_ID", "CLOUD_ML_HP_METRIC_FILE"
+LINES = 100  # that are kept
+REPORTS = 50  # of a run on its way
+
+
+def chosen(environ: Mapping[str, str]) -> str:
+    """Name the metric that a trial reports.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    name = environ.get(NAME, DEFAULT)
+    if name not in METRICS:
+        raise refused_name(f"{NAME} is", name, METRICS)
+    return name
+
+
+def value_of(summary: Mapping[str, Any], name: str) -> float | None:
+    """Take a metric out of the content of summary.json; None where it is not finite."""
+    return summary[SPEED] if name == SPEED else summary["final"][name.removeprefix("final_")]["mean"]
+
+
+def report(name: str, value: float | None, step: int, environ: Mapping[str, str]) -> None:
+    """Add a value to the metric file; `step` is the number of interactions of a lane so far.
+
+    Raises:
+        InputError: the value is not finite, or the file cannot be written.
+    """
+    trial = environ.get(TRIAL)
+    if not trial:
+        return
+    if value is None or not math.isfinite(value):
+        raise InputError(f"{name} is {'not finite' if value is None else value}; allowed: a finite number")
+    path = epath.Path(environ.get(FILE, "/tmp/hypertune/output.metrics"))
+    line = {"timestamp": time.time(), "trial": trial, name: str(float(value)), "global_step": str(step)}
+    lines = path.read_text().splitlines()[1 - LINES :] if path.exists() else []
+    lines.append(json.dumps(line | {"checkpoint_path": ""}, sort_keys=True))
+    reporting.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def on_the_way(name: str, rounds: int, environ: Mapping[str, str]) -> Callable[[Curves], None] | None:
+    """Make what reports the metric of a run of so many rounds while it goes on; None where there is nothing to report.
+
+    The value is that which the run would have if it ended then. One that is not finite is left out.
+    """
+    if not environ.get(TRIAL) or name == SPEED:
+        return None
+    told = 0
+
+    def watch(curves: Curves) -> None:
+        nonlocal told
+        done = int(curves.edges[-1])
+        if done * REPORTS // rounds == told or done == rounds:  # the end is told with the summary
+            return
+        told = done * REPORTS // rounds
+        value = reporting.final_lanes(curves, exact=False)[name.removeprefix("final_")].mean()
+        if math.isfinite(value):
+            report(name, float(value), int(curves.interactions[-1]), environ)
+
+    return watch
