@@ -1,4 +1,4 @@
-"""The architecture in one file: what environments and agents are, and what passes between them. No logic.
+"""The architecture in one file: what environments and agents are, what passes between them, and how arms come.
 
 Two batch axes that are never mixed up. B, the batch: users served by one agent between two of its updates. Lanes:
 independent simulations (configuration x seed); no type here knows of them, `simulation.lanes` adds them with `vmap`.
@@ -8,9 +8,13 @@ Letters: B users per round, K arms offered, Du and Da features of a user and of 
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
+
+Traced: TypeAlias = float | Float[Array, ""]  # a float that a sweep may vary inside one compiled program
 
 
 class Spec(NamedTuple):
@@ -98,3 +102,35 @@ class Agent(NamedTuple):
     # (state, context) -> exact probability that `select` takes each arm; None: only draws of `select` tell
     probabilities: Callable[..., Float[Array, "B K"]] | None = None
     slates: bool = False  # its actions rank `Spec.slate_size` arms
+
+
+def make_catalogue(features: Float[np.ndarray, "N Da"]) -> Catalogue:
+    """Make the items that all users share, with the products of their features."""
+    return Catalogue(jnp.asarray(features), jnp.asarray(pair_products(features)))
+
+
+def pair_products(features: np.ndarray) -> np.ndarray:
+    """Products v_i v_j, i <= j, of each row [N, Da] -> [N, Da (Da + 1) / 2], off-diagonal ones doubled."""
+    i, j = np.triu_indices(features.shape[1])
+    return features[:, i] * features[:, j] * np.where(i == j, 1, 2).astype(features.dtype)
+
+
+def offered_arms(context: Context) -> Float[Array, "B K Da"]:
+    """Features of the offered arms."""
+    if context.catalogue is None:
+        assert context.arms is not None, "the arms of this context have no features"
+        return context.arms
+    if context.arm_id is None:
+        everything = context.catalogue.features
+        return jnp.broadcast_to(everything[None], (context.user.shape[0], *everything.shape))
+    return context.catalogue.features[context.arm_id]
+
+
+def chosen_arms(context: Context, action: Int[Array, " B"]) -> Float[Array, "B Da"]:
+    """Features of the arms taken."""
+    if context.catalogue is None:
+        assert context.arms is not None, "the arms of this context have no features"
+        return jnp.take_along_axis(context.arms, action[:, None, None], axis=1, mode="clip")[:, 0]
+    if context.arm_id is None:
+        return context.catalogue.features[action]
+    return context.catalogue.features[jnp.take_along_axis(context.arm_id, action[:, None], axis=1, mode="clip")[:, 0]]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jaxbandit.cli import main
 
-ROOT = Path(main.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 SMALL = ("--env", "wheel", "--batch-size", "8", "--training-loops", "20", "--steps-per-loop", "15", "--seeds", "2")
 
 

@@ -11,14 +11,13 @@ from scipy import stats
 
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.agents.models.features import pair_products
 from jaxbandit.data import Ratings
 from jaxbandit.data.synthetic import World, generate
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.experiments.config import takes_ratings
 from jaxbandit.simulation import rounds
-from jaxbandit.types import Catalogue, Context, Environment, Spec
+from jaxbandit.types import Catalogue, Context, Environment, Spec, pair_products
 
 # Users and arms have five features each: a rank of three and two biases. Equal shapes share compiled operations.
 SMALL = {"num_actions": 5, "rank_k": 3, "factorizer": "residual_svd", "context_dim": 5, "user_dim": 5, "arm_dim": 5}

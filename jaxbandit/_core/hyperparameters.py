@@ -11,15 +11,13 @@ import operator
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple
 
 import annotated_types as at
-from jaxtyping import Array, Float
 
 from jaxbandit._core.errors import InputError, refused_name
 
 MOST = 2**31 - 1  # of whole numbers: devices count in int32
-Traced: TypeAlias = float | Float[Array, ""]
 
 
 class Form(NamedTuple):

@@ -1,14 +1,20 @@
-"""How much memory a compiled program needs, and how much there is for it. Decides nothing."""
+"""How much memory a program or a buffer needs, and how much there is for it."""
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
+
+from jaxbandit._core.errors import InputError
 
 HOST_SHARE = 0.5  # of a machine's memory; the rest is for all else that runs there
 DEVICE_SHARE = 0.8  # of what the allocator of a GPU or TPU may hand out
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+
+MOST_BYTES = 2**30  # of what one lane stores row by row
 
 
 def budget(device: jax.Device) -> int:
@@ -37,3 +43,17 @@ def _host_bytes() -> int:
         with suppress(OSError, ValueError):
             sizes.append(int(Path(path).read_text()))
     return min(sizes)
+
+
+def check_size(example: PyTree, capacity: int, field: str = "capacity") -> None:
+    """Refuse `capacity` rows like `example`, one row without a batch axis, where a lane would need too much for them.
+
+    Raises:
+        InputError: it would take more than 1 GiB.
+    """
+    each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example))
+    if capacity * each > MOST_BYTES:
+        raise InputError(
+            f"{field} is {capacity}: rows of {each} bytes make {capacity * each / 2**30:,.1f} GiB for each lane; "
+            f"allowed: at most {MOST_BYTES // each} rows ({MOST_BYTES / 2**30:g} GiB)"
+        )

@@ -13,12 +13,11 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import Model, make_model
-from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Posterior
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
 
 Scores = Float[Array, "B K"]
 
@@ -106,7 +105,7 @@ def _positions(spec: Spec, seen: Interaction) -> Interaction:
     weight = seen.weight[:, None] * looked_at(seen.reward).astype(seen.weight.dtype)
     action, arms = seen.action.reshape(-1), None
     if spec.arm_dim > 0:
-        chosen = jax.vmap(features.chosen, in_axes=(None, 1), out_axes=1)(seen.context, seen.action)
+        chosen = jax.vmap(chosen_arms, in_axes=(None, 1), out_axes=1)(seen.context, seen.action)
         action, arms = jnp.zeros_like(action), chosen.reshape(-1, 1, spec.arm_dim)
     context = Context(user=user, user_id=user_id, arms=arms)
     return Interaction(context, action, seen.reward.reshape(-1), weight.reshape(-1), seen.round)

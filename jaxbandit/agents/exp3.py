@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from annotated_types import Gt, doc
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import bounded, exploration, settings
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
 
 def exp3(

@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
 from jaxbandit.agents.models import features, gaussian
-from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
-from jaxbandit.types import Agent, Context, Decision, Spec
+from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.types import Agent, Context, Decision, Spec, Traced
 
 
 def hybrid_linucb(

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, doc
 from jaxtyping import Array, Float, Key
 
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import Model, make_model
 from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Posterior
-from jaxbandit.types import Agent, Context, Decision, Spec
+from jaxbandit.types import Agent, Context, Decision, Spec, Traced
 
 Scale = Annotated[Traced, Gt(0), doc("weight of gaps between predicted rewards; large: little exploration")]
 

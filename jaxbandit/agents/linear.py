@@ -9,10 +9,11 @@ from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import features, gaussian
-from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, chosen_arms
 
 
 class Model(NamedTuple):
@@ -174,7 +175,7 @@ def _shared(spec: Spec, kind: features.Features, add_bias: bool, gamma: Float[Ar
         return features.linear(kind, add_bias, context, gaussian.sample(solution, noise))
 
     def update(state: Posterior, seen: Interaction) -> Posterior:
-        arm = features.chosen(seen.context, seen.action)
+        arm = chosen_arms(seen.context, seen.action)
         parts = features.parts(kind, add_bias, seen.context.user, arm)
         return gaussian.update(state, parts, seen.reward, seen.weight, gamma)
 

@@ -9,12 +9,12 @@ from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import bounded, exploration, settings
 from jaxbandit.agents.linear import Model, make_model
 from jaxbandit.agents.models import features, gaussian
-from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
 
 SHARES = (*(0.5**i for i in range(8)), 0.0)  # of a Newton step, that are tried
 
@@ -150,7 +150,7 @@ def _observe(
             member, x = jax.nn.one_hot(seen.action, spec.num_actions), features.with_bias(seen.context.user, add_bias)
         else:
             member = jnp.ones((seen.action.shape[0], 1))
-            x = features.joint(kind, add_bias, seen.context.user, features.chosen(seen.context, seen.action))
+            x = features.joint(kind, add_bias, seen.context.user, chosen_arms(seen.context, seen.action))
         return Batch(member, x, bounded.to_unit(seen.reward, bounds), seen.weight)
 
     return observe

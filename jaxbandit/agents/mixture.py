@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError, unknown
-from jaxbandit._core.hyperparameters import Form, Traced
+from jaxbandit._core.hyperparameters import Form
 from jaxbandit.agents import bounded, exploration
 from jaxbandit.agents.exp3 import gains
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
 
 class MixtureState(NamedTuple):

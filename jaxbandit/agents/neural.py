@@ -8,12 +8,11 @@ from annotated_types import Ge, doc
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import training
 from jaxbandit.agents.models.networks import example, make_network
 from jaxbandit.agents.models.training import Learned, Training, batch_of, make_learner
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
 
 class NeuralState(NamedTuple):

@@ -11,12 +11,11 @@ from annotated_types import Ge, Lt, doc
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import training
 from jaxbandit.agents.models.networks import example, make_network
 from jaxbandit.agents.models.training import Learned, Training, batch_of, context_of, make_learner, taken
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
 Bootstrap = Literal["poisson", "exponential"]
 POISSON = np.cumsum([1 / (e * factorial(k)) for k in range(11)])  # P(X <= k) of Poisson(1); beyond it is 1 in float32

@@ -9,14 +9,14 @@ from annotated_types import Ge, Gt, doc
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, nig_lints, settings
 from jaxbandit.agents.models import encoder as encoding
 from jaxbandit.agents.models import gaussian, normal_inverse_gamma, replay, training
-from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
+from jaxbandit.agents.models.gaussian import Posterior, Solution
 from jaxbandit.agents.models.normal_inverse_gamma import NIG
 from jaxbandit.agents.models.replay import Replay
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
 HiddenLayers = Annotated[tuple[int, ...], doc("widths of the encoder; the last one is the dimension of z")]
 BufferSize = Annotated[int, Ge(1), doc("interactions that are stored; the oldest make room")]

@@ -10,13 +10,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
-from jaxbandit.agents.models import features, training
-from jaxbandit.agents.models.gaussian import einsum
+from jaxbandit.agents.models import training
 from jaxbandit.agents.models.networks import example, make_network
 from jaxbandit.agents.models.training import Learned, Training, batch_of, context_of, make_learner, taken
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, offered_arms
 
 AT_ONCE = 2**20  # numbers in the gradients that are formed side by side
 
@@ -148,7 +147,7 @@ def predict(
     """Value f and sum_p g_p^2 / precision_p of every offered arm; gradients are formed for a few pairs at a time."""
     batch = context.user.shape[0]
     every = jnp.broadcast_to(jnp.arange(spec.num_actions, dtype=jnp.int32)[None], (batch, spec.num_actions))
-    arms = features.offered(context) if spec.arm_dim else every
+    arms = offered_arms(context) if spec.arm_dim else every
     num_arms = arms.shape[1]
 
     def one(pair: tuple[Array, Array]) -> tuple[Float[Array, ""], Float[Array, ""]]:

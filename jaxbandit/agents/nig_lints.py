@@ -7,11 +7,10 @@ from annotated_types import Ge, Gt, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import features, normal_inverse_gamma
 from jaxbandit.agents.models.normal_inverse_gamma import NIG
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
 
 A0 = Annotated[Traced, Gt(0), doc("shape of the inverse gamma prior of the noise variance")]
 B0 = Annotated[Traced, Gt(0), doc("scale of the inverse gamma prior of the noise variance")]
@@ -88,7 +87,7 @@ def _shared(
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, scores), ties))
 
     def update(key: Key[Array, ""], state: NIG, seen: Interaction) -> NIG:
-        joint = features.joint(kind, True, seen.context.user, features.chosen(seen.context, seen.action))
+        joint = features.joint(kind, True, seen.context.user, chosen_arms(seen.context, seen.action))
         return normal_inverse_gamma.update(state, jnp.zeros_like(seen.action), joint, seen.reward, seen.weight, ridge)
 
     dim = features.dim(kind, spec, True)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit._core.linalg import einsum
+from jaxbandit._core.memory import check_size
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
-from jaxbandit.agents.models import features, gaussian, replay
-from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
+from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, offered_arms
 
 
 class Window(NamedTuple):
@@ -52,7 +53,7 @@ def sliding_window_linucb(
         InputError: the window would take more than 1 GiB.
     """
     model = make_model(spec, features, add_bias, 1.0)
-    replay.check(jax.eval_shape(model.init), window, "window")
+    check_size(jax.eval_shape(model.init), window, "window")
 
     def init(key: Key[Array, ""]) -> Window:
         empty = model.init()
@@ -133,4 +134,4 @@ def _rows(spec: Spec, kind: features.Features, add_bias: bool, context: Context)
     """Features of every arm; of fixed arms those of the user."""
     if spec.arm_dim == 0:
         return features.with_bias(context.user, add_bias)[:, None]
-    return features.joint(kind, add_bias, context.user[:, None], features.offered(context))
+    return features.joint(kind, add_bias, context.user[:, None], offered_arms(context))

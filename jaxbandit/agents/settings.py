@@ -7,10 +7,9 @@ from annotated_types import Ge, Gt, Interval, Le, doc
 from jaxtyping import Array, Int
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.agents import exploration
 from jaxbandit.agents.models import features
-from jaxbandit.types import Spec
+from jaxbandit.types import Spec, Traced
 
 Scheduled: TypeAlias = Traced | Callable[[Any], Any]  # a float, or an optax schedule of the update count
 

@@ -9,10 +9,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import Traced
-from jaxbandit.agents.models.gaussian import einsum
+from jaxbandit._core.linalg import einsum
 from jaxbandit.envs.outcome import slate_outcome
-from jaxbandit.types import Context, Environment, Outcome, Spec
+from jaxbandit.types import Context, Environment, Outcome, Spec, Traced
 
 
 class CascadeParams(NamedTuple):

@@ -11,11 +11,10 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.envs.linear import Sigma
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import gaussian_outcome
-from jaxbandit.types import Context, Environment, Outcome, Spec
+from jaxbandit.types import Context, Environment, Outcome, Spec, Traced
 
 ContextDim = Annotated[int, Ge(2), doc("features of a user, d")]
 NumActions = Annotated[int, Ge(2), doc("arms, K")]

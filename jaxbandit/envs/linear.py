@@ -9,11 +9,10 @@ from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Key
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import gaussian_outcome
-from jaxbandit.types import Context, Environment, Outcome, Spec
+from jaxbandit.types import Context, Environment, Outcome, Spec, Traced
 
 Sigma = Annotated[Traced, Ge(0), doc("standard deviation of the reward noise")]
 

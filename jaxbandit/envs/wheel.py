@@ -8,9 +8,8 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Key
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
 from jaxbandit.envs.outcome import expected, gaussian_outcome
-from jaxbandit.types import Context, Environment, Outcome, Spec
+from jaxbandit.types import Context, Environment, Outcome, Spec, Traced
 
 SAFE, OTHER, RIM = 1.2, 1.0, 50.0  # mean rewards; arm 0 is the safe one
 

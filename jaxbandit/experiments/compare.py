@@ -12,11 +12,11 @@ from etils import epath
 from rich.console import Console
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted
+from jaxbandit._core.files import mounted, write_bytes
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.experiments.config import RATINGS, REGISTRIES
 from jaxbandit.reporting.console import estimate_cell, print_rows
-from jaxbandit.reporting.files import read_metrics_csv, write_bytes
+from jaxbandit.reporting.files import read_metrics_csv
 from jaxbandit.reporting.numbers import UNKNOWN, format_setting
 from jaxbandit.reporting.plots import plot_curves
 from jaxbandit.reporting.progress import print_plain

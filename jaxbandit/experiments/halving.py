@@ -14,6 +14,7 @@ from etils import epath
 from jaxbandit import reporting
 from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import write_bytes
 from jaxbandit._core.signals import Interrupted, stop_requests
 from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments import run_directory
@@ -257,6 +258,6 @@ def _keep(place: epath.Path, sums: np.ndarray) -> None:
     """Write the sums of a part that is done, which come from float32, and drop its checkpoints."""
     buffer = io.BytesIO()
     np.save(buffer, sums.astype(np.float32))
-    reporting.write_bytes(place.parent / f"{place.name}.npy", buffer.getvalue())
+    write_bytes(place.parent / f"{place.name}.npy", buffer.getvalue())
     if place.exists():
         place.rmtree()

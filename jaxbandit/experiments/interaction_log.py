@@ -13,16 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from etils import epath
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.agents.models.features import pair_products
-from jaxbandit.reporting import write_bytes, write_json
+from jaxbandit._core.files import write_bytes, write_json
 from jaxbandit.simulation.recording import Record
-from jaxbandit.types import Catalogue, Context, Spec
+from jaxbandit.types import Catalogue, Context, Spec, make_catalogue
 
 DIRECTORY = "interactions"
 SAMPLES = 100
@@ -171,7 +169,7 @@ class Reader:
         """
         catalogue = None
         if self.catalogue is not None:
-            catalogue = Catalogue(jnp.asarray(self.catalogue), jnp.asarray(pair_products(self.catalogue)))
+            catalogue = make_catalogue(self.catalogue)
         for frame in self.frames():
             if self.header.arm_dim and catalogue is None and "arm_features" not in frame.columns:
                 raise InputError(f"the log lacks catalogue.npy, the features of its arms; {ALLOWED}")

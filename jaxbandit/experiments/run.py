@@ -13,6 +13,7 @@ from rich.console import Console
 from jaxbandit import reporting
 from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import write_json
 from jaxbandit._core.signals import Interrupted, stop_requests
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
@@ -292,4 +293,4 @@ def _write(config: Config, directory: epath.Path, curves: Curves, summary: dict[
     title = f"{config.agent} on {config.env}" + (f" ({config.ratings})" if takes_ratings(config.env) else "")
     reporting.write_metrics_csv(directory / "metrics.csv", curves)
     reporting.plot_curves(directory / "curves.png", curves, title=title, name=config.agent)
-    reporting.write_json(directory / "summary.json", summary)
+    write_json(directory / "summary.json", summary)

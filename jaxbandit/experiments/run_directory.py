@@ -10,12 +10,11 @@ from etils import epath
 
 from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted
+from jaxbandit._core.files import mounted, write_json
 from jaxbandit.experiments import config as configs
 from jaxbandit.experiments import interaction_log, sweep_config
 from jaxbandit.experiments.config import Config
 from jaxbandit.experiments.sweep_config import Plan
-from jaxbandit.reporting import write_json
 
 CHECKPOINTS = "checkpoints"
 

@@ -10,6 +10,7 @@ from etils import epath
 from jaxbandit import reporting
 from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import write_bytes, write_json
 from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.config import Config, flag_values
@@ -81,7 +82,7 @@ def _limit(max_lanes: int | None, path: epath.Path) -> int | None:
         kept = int(path.read_text()) if path.exists() else max_lanes or 0
         if max_lanes is not None and max_lanes != kept:
             raise InputError(f"max_lanes is {max_lanes}, but was {kept or 'not given'} before; allowed: the same")
-        reporting.write_bytes(path, str(kept).encode())
+        write_bytes(path, str(kept).encode())
         return np.array(kept)
 
     return int(processes.from_first(look, lambda: np.zeros((), int))) or None
@@ -132,9 +133,9 @@ def _write(
                 [d.insert_column(0, pl.lit(r).alias("rung_number")) for r, d in enumerate(decisions)],
                 how="diagonal_relaxed",
             )
-            reporting.write_bytes(directory / "halving.csv", table.write_csv().encode())
+            write_bytes(directory / "halving.csv", table.write_csv().encode())
         seeds = results[leaders[0]].curves.sums.regret.shape[1]
-        reporting.write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
+        write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
         reporting.write_metrics_csv(directory / "metrics.csv", results[leaders[0]].curves)
         for rank, (name, curves) in enumerate(best.items(), start=1):
             with reporting.EventLog(places.tensorboard / f"{rank} {name}") as events:
@@ -149,6 +150,6 @@ def _write(
 
 def _end(places: Places, summary: dict[str, Any]) -> None:
     """Write the summary, which says that all is there; what could be resumed is not needed any more."""
-    reporting.write_json(places.results / "summary.json", summary)
+    write_json(places.results / "summary.json", summary)
     if places.checkpoints.exists():
         places.checkpoints.rmtree()

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted
+from jaxbandit._core.files import mounted, write_json
 from jaxbandit.experiments import interaction_log, run
 from jaxbandit.experiments.config import Config, checked, read_config
 from jaxbandit.experiments.interaction_log import Reader, Rows
@@ -99,7 +99,7 @@ def evaluate(
     }
     if learned is not None and learned.root == logged.seed and policy_seed < logged.seeds:
         content["warnings"].append(_same_data(learned))
-    reporting.write_json(place, content)
+    write_json(place, content)
     return content
 
 

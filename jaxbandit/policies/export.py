@@ -13,10 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted
-from jaxbandit.agents.models.features import pair_products
+from jaxbandit._core.files import mounted, write_bytes, write_json
 from jaxbandit.experiments import interaction_log, run_directory
 from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments.config import Config, read_config, read_object
@@ -26,7 +24,7 @@ from jaxbandit.policies import trained as policies
 from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES
 from jaxbandit.policies.stablehlo import Program
 from jaxbandit.simulation import recording
-from jaxbandit.types import Agent, Context
+from jaxbandit.types import Agent, Context, pair_products
 
 DIRECTORY = "policy"
 FILES = {ARRAYS, ACTIONS, PROBABILITIES}
@@ -213,8 +211,8 @@ def write(place: epath.Path, files: dict[str, bytes], content: dict[str, Any]) -
     try:
         (place / HEADER).unlink(missing_ok=True)
         for name, data in files.items():
-            reporting.write_bytes(place / name, data)
-        reporting.write_json(place / HEADER, content)
+            write_bytes(place / name, data)
+        write_json(place / HEADER, content)
     except BaseException:
         with suppress(OSError):
             for name in (HEADER, *files):

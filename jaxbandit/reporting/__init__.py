@@ -4,7 +4,7 @@ matplotlib, tensorboardX and scipy are slow to import, so only the functions tha
 """
 
 from jaxbandit.reporting.console import print_error, print_list, print_rows, print_table
-from jaxbandit.reporting.files import read_metrics_csv, write_bytes, write_json, write_metrics_csv, writing
+from jaxbandit.reporting.files import read_metrics_csv, write_metrics_csv
 from jaxbandit.reporting.leaderboard import print_leaderboard
 from jaxbandit.reporting.numbers import format_estimate, format_setting, name_settings, setting_text
 from jaxbandit.reporting.plots import plot_curves
@@ -42,9 +42,6 @@ __all__ = [
     "setting_text",
     "summarize",
     "tabulate",
-    "write_bytes",
-    "write_json",
     "write_metrics_csv",
     "write_results",
-    "writing",
 ]

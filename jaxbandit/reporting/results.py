@@ -10,7 +10,7 @@ from etils import epath
 from jaxtyping import Float, Int
 
 from jaxbandit._core.errors import refused_name
-from jaxbandit.reporting.files import write_bytes
+from jaxbandit._core.files import write_bytes
 from jaxbandit.reporting.numbers import setting_text
 from jaxbandit.reporting.summary import final_lanes
 from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from jaxbandit.reporting.files import write_bytes
+from jaxbandit._core.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -9,8 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxbandit._core.files import in_bucket
-from jaxbandit.reporting.files import writing
+from jaxbandit._core.files import in_bucket, writing
 from jaxbandit.reporting.series import series
 from jaxbandit.simulation.metrics import Curves
 

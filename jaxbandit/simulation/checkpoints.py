@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.reporting import write_bytes
+from jaxbandit._core.files import write_bytes
 
 KEEP = 2
 SPARE = 2**18  # bytes that a checkpoint takes on disk beside its arrays, generously

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree, Shaped
 
-from jaxbandit.agents.models import replay
+from jaxbandit._core.memory import check_size
 from jaxbandit.simulation import rounds
 from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
 
@@ -35,7 +35,7 @@ def delayed(
     def make(**hyperparameters: Any) -> Agent:
         agent = factory(**hyperparameters)
         shapes = jax.eval_shape(partial(_first, environment, agent, batch_size), jax.random.key(0), arrays)
-        replay.check(shapes, delay, "delay")
+        check_size(shapes, delay, "delay")
 
         def init(key: Key[Array, ""]) -> Delayed:
             ring = jax.tree.map(lambda leaf: jnp.zeros((delay, *leaf.shape), leaf.dtype), shapes)

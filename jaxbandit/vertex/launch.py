@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import Failure, InputError
+from jaxbandit._core.files import write_bytes
 from jaxbandit._core.signals import Interrupted
 from jaxbandit.experiments import config
 from jaxbandit.vertex import requests, state, trials
@@ -246,7 +247,7 @@ def _write_best(launch: Launch, service: Service, job: Mapping[str, Any]) -> dic
     content = {"study": job["name"], **best, "config": config.flag_values(chosen)}
     text = json.dumps(content, indent=2) + "\n"
     service.write(result_uri(launch), text.encode())
-    reporting.write_bytes(launch.directory / "result.json", text.encode())
+    write_bytes(launch.directory / "result.json", text.encode())
     reporting.say(f"best values in {result_uri(launch)}")
     return content
 
@@ -257,7 +258,7 @@ def _fetch(launch: Launch, service: Service, stage: str) -> None:
     directory = launch.directory / stage if launch.cloud else Path(source)
     if launch.cloud:
         for name, blob in service.files(source).items():
-            reporting.write_bytes(directory / name, service.read(blob))
+            write_bytes(directory / name, service.read(blob))
     if not (directory / "summary.json").exists():
         raise Failure(f"{stage} has ended, but {source} has no summary.json: were its files moved?")
     Trainer.read(launch.args if stage != "final" else ["run", f"--config={directory / 'config.json'}"]).show(directory)

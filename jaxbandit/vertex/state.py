@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.reporting import write_json, writing
+from jaxbandit._core.files import write_json, writing
 from jaxbandit.vertex.cloud import Cloud, checked
 from jaxbandit.vertex.requests import CUSTOM, LABELS, TUNING
 from jaxbandit.vertex.study import Parameter, Study

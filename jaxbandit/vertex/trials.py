@@ -11,6 +11,7 @@ from rich.console import Console
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import Failure
+from jaxbandit._core.files import write_bytes
 from jaxbandit.vertex.study import Study
 
 OPEN = ("REQUESTED", "ACTIVE", "STOPPING", "STATE_UNSPECIFIED")
@@ -103,7 +104,7 @@ def show(study: Study, job: Mapping[str, Any], directory: Path) -> None:
         "why": [trial.why for trial in ordered],
     }
     frame = pl.DataFrame(columns, strict=False)
-    reporting.write_bytes(directory / "trials.csv", frame.write_csv().encode())
+    write_bytes(directory / "trials.csv", frame.write_csv().encode())
     title = f"{len(trials)} trials, {study.metric}"
     values = {int(trial.number): trial.value for trial in leaders if trial.value is not None}
     reporting.plot_trials(directory / "trials.png", values, higher=study.goal == "MAXIMIZE", title=title)

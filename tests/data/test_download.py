@@ -8,8 +8,7 @@ import pytest
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.data import DATASETS, cached, download, fetch, load
-
-from .small_sets import md5, write_zip
+from tests.data.small_sets import md5, write_zip
 
 
 class Mirror(http.server.ThreadingHTTPServer):

@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 
 from jaxbandit.data import Ratings, read
-
-from .small_sets import SMALL_SETS, write_directory, write_zip
+from tests.data.small_sets import SMALL_SETS, write_directory, write_zip
 
 each_layout = pytest.mark.parametrize("layout", sorted(SMALL_SETS))
 

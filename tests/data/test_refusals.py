@@ -7,8 +7,7 @@ import pytest
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.data import DATASETS, load, read
-
-from .small_sets import write_directory, write_zip
+from tests.data.small_sets import write_directory, write_zip
 
 HEADER = "userId,movieId,rating\n"
 GOOD = HEADER + "1,1,3\n2,2,4\n"

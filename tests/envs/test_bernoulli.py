@@ -5,8 +5,7 @@ import pytest
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.hyperparameters import validate
 from jaxbandit.envs.bernoulli import bernoulli
-
-from ..support import assert_mean, f64
+from tests.support import assert_mean, f64
 
 BATCH = 20_000
 

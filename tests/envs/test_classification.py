@@ -5,8 +5,7 @@ import pytest
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.envs.classification import classification
-
-from ..support import assert_counts, f64
+from tests.support import assert_counts, f64
 
 ROWS = "a,same,b,kind\n1,7,2,cat\n3,7,4,dog\n5,7,9,cat\n8,7,-1,cow\n"
 

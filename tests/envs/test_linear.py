@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbandit.envs.linear import linear, linear_per_arm
-
-from ..support import assert_counts, assert_mean, f64
+from tests.support import assert_counts, assert_mean, f64
 
 BATCH = 20_000
 

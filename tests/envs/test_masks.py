@@ -9,8 +9,7 @@ from jaxbandit.envs.drifting import drifting_linear, piecewise
 from jaxbandit.envs.linear import linear, linear_per_arm
 from jaxbandit.envs.masks import offer_some
 from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
-
-from ..support import SMALL, assert_counts, small_ratings
+from tests.support import SMALL, assert_counts, small_ratings
 
 BATCH, ROUNDS, ARMS = 60, 100, 5
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.agents.models.features import offered
 from jaxbandit.data import Ratings
 from jaxbandit.data.factorization import factorize
 from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
-
-from ..support import assert_counts, f64, small_ratings
+from jaxbandit.types import offered_arms
+from tests.support import assert_counts, f64, small_ratings
 
 SIZES = {"num_actions": 5, "rank_k": 3}
 ROUNDS = 4_000
@@ -128,7 +127,7 @@ def test_the_whole_catalogue_can_be_offered():
     assert environment.spec.num_actions == 40
     assert context.arm_id is None
     assert means.shape == (30, 40)
-    np.testing.assert_array_equal(offered(context)[0], params.catalogue.features)
+    np.testing.assert_array_equal(offered_arms(context)[0], params.catalogue.features)
 
 
 @each_form

@@ -7,8 +7,7 @@ import pytest
 
 from jaxbandit.agents.models import gaussian
 from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
-
-from ..support import f64, make_agent, one_lane, small_ratings
+from tests.support import f64, make_agent, one_lane, small_ratings
 
 
 def test_fixed_arms_of_ml_100k_have_the_numbers_of_the_reference(ml_100k):

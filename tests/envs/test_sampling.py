@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxbandit.envs import sampling
-
-from ..support import assert_counts
+from tests.support import assert_counts
 
 BATCH = 60_000
 

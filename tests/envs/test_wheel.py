@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jaxbandit.envs.wheel import wheel
-
-from ..support import assert_counts, assert_mean
+from tests.support import assert_counts, assert_mean
 
 BATCH = 100_000
 DELTAS = (0.0, 0.5, 0.95, 1.0)

@@ -10,7 +10,8 @@ from etils.epath import backend
 from fsspec.implementations.dirfs import DirFileSystem
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.reporting import read_metrics_csv, series_of, write_bytes, write_json, write_metrics_csv
+from jaxbandit._core.files import write_bytes, write_json
+from jaxbandit.reporting import read_metrics_csv, series_of, write_metrics_csv
 
 
 def names(folder):

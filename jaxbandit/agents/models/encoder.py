@@ -10,10 +10,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.memory import check_size
 from jaxbandit.agents.models import features, replay
 from jaxbandit.agents.models.networks import Tower
 from jaxbandit.agents.models.replay import Replay
-from jaxbandit.types import Context, Interaction, Spec
+from jaxbandit.types import Context, Interaction, Spec, chosen_arms, offered_arms
 
 BLOCK = 1024  # stored rows of one model that are encoded at once
 Known = TypeVar("Known")
@@ -62,7 +63,7 @@ def make_encoder(spec: Spec, layers: tuple[int, ...], buffer_size: int) -> Encod
     if not layers:
         raise InputError("hidden_layers is (); allowed: at least one whole number > 0, as 64,32 or 64x32")
     row = Rows(jnp.zeros(spec.user_dim + spec.arm_dim), jnp.int32(0), jnp.float32(0), jnp.float32(0))
-    replay.check(row, buffer_size, "buffer_size")
+    check_size(row, buffer_size, "buffer_size")
     network = Network(layers, 1 if spec.arm_dim else spec.num_actions)
 
     def apply(params: PyTree, x: Array) -> tuple[Array, Array]:
@@ -72,13 +73,13 @@ def make_encoder(spec: Spec, layers: tuple[int, ...], buffer_size: int) -> Encod
     def rows(seen: Interaction) -> Rows:
         if not spec.arm_dim:
             return Rows(seen.context.user, seen.action, seen.reward, seen.weight)
-        x = features.joint("concat", False, seen.context.user, features.chosen(seen.context, seen.action))
+        x = features.joint("concat", False, seen.context.user, chosen_arms(seen.context, seen.action))
         return Rows(x, jnp.zeros_like(seen.action), seen.reward, seen.weight)
 
     def offered(params: PyTree, context: Context) -> tuple[Array, Array]:
         if not spec.arm_dim:
             return apply(params, context.user)
-        pairs = features.joint("concat", False, context.user[:, None], features.offered(context))
+        pairs = features.joint("concat", False, context.user[:, None], offered_arms(context))
         z, values = apply(params, pairs)
         return z, values[..., 0]
 

@@ -10,12 +10,13 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian
-from jaxbandit.agents.models.gaussian import Solution, einsum
-from jaxbandit.types import Context, Spec
+from jaxbandit.agents.models.gaussian import Solution
+from jaxbandit.types import Context, Spec, offered_arms
 
 Features = Literal["concat", "hadamard", "outer"]
 
@@ -65,33 +66,6 @@ def parts(
     return (joint(features, add_bias, user, arm),)
 
 
-def pair_products(features: np.ndarray) -> np.ndarray:
-    """Products v_i v_j, i <= j, of each row [N, Da] -> [N, Da (Da + 1) / 2], off-diagonal ones doubled."""
-    i, j = np.triu_indices(features.shape[1])
-    return features[:, i] * features[:, j] * np.where(i == j, 1, 2).astype(features.dtype)
-
-
-def offered(context: Context) -> Float[Array, "B K Da"]:
-    """Features of the offered arms."""
-    if context.catalogue is None:
-        assert context.arms is not None, "the arms of this context have no features"
-        return context.arms
-    if context.arm_id is None:
-        everything = context.catalogue.features
-        return jnp.broadcast_to(everything[None], (context.user.shape[0], *everything.shape))
-    return context.catalogue.features[context.arm_id]
-
-
-def chosen(context: Context, action: Int[Array, " B"]) -> Float[Array, "B Da"]:
-    """Features of the arms taken."""
-    if context.catalogue is None:
-        assert context.arms is not None, "the arms of this context have no features"
-        return jnp.take_along_axis(context.arms, action[:, None, None], axis=1, mode="clip")[:, 0]
-    if context.arm_id is None:
-        return context.catalogue.features[action]
-    return context.catalogue.features[jnp.take_along_axis(context.arm_id, action[:, None], axis=1, mode="clip")[:, 0]]
-
-
 def linear(features: Features, add_bias: bool, context: Context, theta: Float[Array, "#B d"]) -> Float[Array, "B K"]:
     """Score x(u, v)'theta of every offered arm; theta is one for all users or one each.
 
@@ -123,7 +97,8 @@ def predict(
     elif features == "outer":
         variance = _outer_variance(context, solution)
     else:
-        variance = gaussian.predict(solution, joint(features, add_bias, context.user[:, None], offered(context)))[1]
+        pairs = joint(features, add_bias, context.user[:, None], offered_arms(context))
+        _, variance = gaussian.predict(solution, pairs)
     return linear(features, add_bias, context, solution.mean[None]), variance
 
 
@@ -137,7 +112,7 @@ def _dot_arms(context: Context, slope: Float[Array, "#B Da"]) -> Float[Array, "#
         return einsum("bd,nd->bn", slope, context.catalogue.features)
     if slope.shape[0] == 1:
         return _per_item(context, lambda arms: einsum("d,...d->...", slope[0], arms))
-    return einsum("bkd,bd->bk", offered(context), slope)
+    return einsum("bkd,bd->bk", offered_arms(context), slope)
 
 
 def _per_item(context: Context, score: Callable[[Array], Array]) -> Float[Array, "B K"]:
@@ -145,7 +120,7 @@ def _per_item(context: Context, score: Callable[[Array], Array]) -> Float[Array,
     catalogue, arm_id = context.catalogue, context.arm_id
     if catalogue is not None and arm_id is not None and catalogue.features.shape[0] <= 2 * arm_id.size:
         return score(catalogue.features)[arm_id]
-    return score(offered(context))
+    return score(offered_arms(context))
 
 
 def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Float[Array, "B K"]:
@@ -174,9 +149,9 @@ def _quadratic(context: Context, right: Float[Array, "e Da"]) -> Float[Array, "#
 
     catalogue, arm_id = context.catalogue, context.arm_id
     if catalogue is None:
-        return direct(offered(context))
+        return direct(offered_arms(context))
     if arm_id is not None and catalogue.features.shape[0] > 2 * arm_id.size:
-        return direct(offered(context))
+        return direct(offered_arms(context))
     i, j = np.triu_indices(right.shape[1])
     table = einsum("p,np->n", einsum("ei,ej->ij", right, right)[i, j], catalogue.pairs)
     return table[None] if arm_id is None else table[arm_id]
@@ -185,7 +160,7 @@ def _quadratic(context: Context, right: Float[Array, "e Da"]) -> Float[Array, "#
 def _outer_variance(context: Context, solution: Solution) -> Float[Array, "B K"]:
     """|W ([1; u] x [1; v])|^2 with the user contracted first: v~' M_u v~, M_u one small matrix for each user."""
     user = jnp.concatenate([jnp.ones_like(context.user[:, :1]), context.user], axis=-1)
-    arms = offered(context)
+    arms = offered_arms(context)
     arms = jnp.concatenate([jnp.ones_like(arms[..., :1]), arms], axis=-1)
     dim_u, dim_a = user.shape[1], arms.shape[-1]
     covariance = einsum("ei,ej->ij", solution.whitener, solution.whitener).reshape(dim_u, dim_a, dim_u, dim_a)

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+from jaxbandit._core.linalg import einsum
+
 LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 
 

@@ -13,9 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from jaxbandit._core.hyperparameters import Traced
-from jaxbandit.agents.models import features
-from jaxbandit.types import Context, Spec
+from jaxbandit.types import Context, Spec, Traced, offered_arms
 
 # A reward without noise drives s to -inf: exp(-s) of float32 would end in inf. Standard deviations are e^-5 to e^5.
 LOG_VARIANCE_BOUND = 10.0
@@ -133,10 +131,10 @@ def encode_arms(tower: nn.Module, context: Context) -> Float[Array, "B K e"]:
     """Encode the offered arms; each catalogue item once where that is less work."""
     catalogue, arm_id = context.catalogue, context.arm_id
     if catalogue is None:
-        return tower(features.offered(context))
+        return tower(offered_arms(context))
     if arm_id is None:
         items = tower(catalogue.features)
         return jnp.broadcast_to(items[None], (context.user.shape[0], *items.shape))
     if catalogue.features.shape[0] <= arm_id.size:
         return tower(catalogue.features)[arm_id]
-    return tower(features.offered(context))
+    return tower(offered_arms(context))

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian as posterior
-from jaxbandit.agents.models.gaussian import Posterior, Solution, einsum
+from jaxbandit.agents.models.gaussian import Posterior, Solution
 
 PROPOSALS = 4  # all of them are refused once in 10^5 draws of shape 0, in 10^9 of shape 6
 TINY = 1e-37

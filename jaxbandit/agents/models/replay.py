@@ -1,15 +1,12 @@
 """A replay buffer as a pytree: a ring of the latest rows of a stream. It knows no agents and no losses."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from jaxbandit._core.errors import InputError
-
-MOST_BYTES = 2**30  # of one buffer; every lane has its own
+from jaxbandit._core.memory import check_size
 
 
 class Replay(NamedTuple):
@@ -20,27 +17,13 @@ class Replay(NamedTuple):
     stored: Int[Array, ""]  # rows that there are, at most N
 
 
-def check(example: PyTree, capacity: int, field: str = "capacity") -> None:
-    """Refuse a buffer that is too large: capacity x bytes of `example`, one row without a batch axis.
-
-    Raises:
-        InputError: it would take more than 1 GiB.
-    """
-    each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example))
-    if capacity * each > MOST_BYTES:
-        raise InputError(
-            f"{field} is {capacity}: rows of {each} bytes make {capacity * each / 2**30:,.1f} GiB for each lane; "
-            f"allowed: at most {MOST_BYTES // each} rows ({MOST_BYTES / 2**30:g} GiB)"
-        )
-
-
 def init(example: PyTree, capacity: int) -> Replay:
     """Make an empty buffer for rows like `example`.
 
     Raises:
         InputError: it would take more than 1 GiB.
     """
-    check(example, capacity)
+    check_size(example, capacity)
     rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example)
     return Replay(rows, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 

@@ -15,10 +15,10 @@ from annotated_types import Ge, Gt, doc
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core import prng
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit._core.memory import check_size
 from jaxbandit.agents import settings
-from jaxbandit.agents.models import features, replay
-from jaxbandit.types import Context, Interaction, Spec
+from jaxbandit.agents.models import replay
+from jaxbandit.types import Context, Interaction, Spec, Traced, chosen_arms
 
 Network = Annotated[
     Literal["common_tower", "dot_product"],
@@ -90,7 +90,7 @@ def make_learner(spec: Spec, training: Training, predict: Predict, *networks: in
         InputError: the buffer would take too much memory.
     """
     row = jax.eval_shape(lambda: _row(spec, networks))
-    replay.check(row, training.buffer_size, "buffer_size")
+    check_size(row, training.buffer_size, "buffer_size")
     optimizer = optax.chain(optax.clip_by_global_norm(training.clip_norm), optax.adam(training.learning_rate))
     step, init_optimizer = make_step(optimizer, make_loss(spec, training.loss, predict)), optimizer.init
     for _ in networks:
@@ -130,7 +130,7 @@ def make_learner(spec: Spec, training: Training, predict: Predict, *networks: in
 
 def batch_of(spec: Spec, seen: Interaction) -> Batch:
     """Keep what is trained on."""
-    arm = features.chosen(seen.context, seen.action) if spec.arm_dim else seen.action
+    arm = chosen_arms(seen.context, seen.action) if spec.arm_dim else seen.action
     return Batch(seen.context.user, arm, seen.reward, seen.weight)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import Traced
+from jaxbandit.types import Traced
 
 Reward = Literal["expected", "gaussian", "star", "binary"]
 

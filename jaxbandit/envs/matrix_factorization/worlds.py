@@ -14,8 +14,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import Traced
-from jaxbandit.agents.models.features import pair_products
 from jaxbandit.data import Ratings
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
@@ -30,7 +28,7 @@ from jaxbandit.envs.matrix_factorization.rewards import (
 )
 from jaxbandit.envs.matrix_factorization.tables import Tables, build_tables, check_num_actions
 from jaxbandit.envs.outcome import expected, outcome
-from jaxbandit.types import Catalogue, Context, Environment, Outcome, Spec
+from jaxbandit.types import Catalogue, Context, Environment, Outcome, Spec, Traced, make_catalogue
 
 Factorizer = Annotated[Literal["als", "residual_svd", "svd", "truth"], doc("how ratings become rewards of all pairs")]
 Observation = Annotated[
@@ -164,7 +162,7 @@ def _params(
     return Params(
         user=jnp.asarray(tables.user),
         user_reward=jnp.asarray(tables.user_reward),
-        catalogue=Catalogue(jnp.asarray(tables.item), jnp.asarray(pair_products(tables.item))),
+        catalogue=make_catalogue(tables.item),
         item_reward=None if tables.item_reward is None else jnp.asarray(tables.item_reward),
         users=None if users is None else jnp.asarray(users, jnp.float32),
         items=None if items is None else jnp.asarray(items, jnp.float32),

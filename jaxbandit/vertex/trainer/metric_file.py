@@ -13,6 +13,7 @@ from etils import epath
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError, refused_name
+from jaxbandit._core.files import write_bytes
 from jaxbandit.simulation.metrics import Curves
 
 SPEED = "interactions_per_second"
@@ -56,7 +57,7 @@ def report(name: str, value: float | None, step: int, environ: Mapping[str, str]
     line = {"timestamp": time.time(), "trial": trial, name: str(float(value)), "global_step": str(step)}
     lines = path.read_text().splitlines()[1 - LINES :] if path.exists() else []
     lines.append(json.dumps(line | {"checkpoint_path": ""}, sort_keys=True))
-    reporting.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def on_the_way(name: str, rounds: int, environ: Mapping[str, str]) -> Callable[[Curves], None] | None:

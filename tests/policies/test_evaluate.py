@@ -1,0 +1,394 @@
+"""Off-policy estimates: by hand on tiny logs, against the simulator's true value, and from the command line."""
+
+import json
+import tracemalloc
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from jaxbandit._core.errors import InputError
+from jaxbandit.experiments import interaction_log
+from jaxbandit.experiments import run as experiment
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.policies import estimators as offpolicy
+from jaxbandit.policies import evaluate
+from jaxbandit.policies import trained as policies
+from jaxbandit.policies.estimators import Sums
+from jaxbandit.policies.reward_model import RewardModel
+from jaxbandit.simulation import rounds
+from jaxbandit.types import Context
+from tests.command_line import assert_refused, call
+
+LINEAR = Config(env="linear", agent="uniform", batch_size=32, training_loops=10, steps_per_loop=20, seeds=3,
+                env_settings={"normalized": True, "sigma": 1.0, "context_dim": 4})  # fmt: skip
+PER_ARM = Config(env="linear-per-arm", agent="uniform", batch_size=32, training_loops=10, steps_per_loop=20, seeds=1)
+SOFTMAX = {"agent": "neural-boltzmann", "agent_settings": {"temperature": 0.5, "user_layers": (8,), "arm_layers": (8,)}}
+
+
+def sums(place: list[int], size: int, **columns: list[float]) -> Sums:
+    return offpolicy.tally(np.array(place), size, **{name: np.array(x) for name, x in columns.items()})
+
+
+TINY = {
+    "propensity": [0.5, 0.25, 0.5, 1.0],
+    "reward": [1.0, 2.0, 0.0, 3.0],
+    "target": [0.25, 0.5, 1.0, 0.5],  # weights .5 2 2 .5
+    "predicted": [0.5, 1.0, 0.5, 2.0],
+    "model": [1.0, 2.0, 3.0, 0.0],
+}
+
+
+def test_every_estimator_gives_what_a_tiny_log_gives_by_hand():
+    found = offpolicy.estimates(Sums(*(x[None] for x in sums([0, 1, 2, 3], 4, **TINY))))
+    values = {name: estimate.value for name, estimate in found.items()}
+    assert values["ips"] == pytest.approx((0.5 + 4 + 0 + 1.5) / 4)
+    assert values["snips"] == pytest.approx(6 / 5)
+    assert values["dm"] == pytest.approx(6 / 4)
+    assert values["dr"] == pytest.approx((6 + 0.25 + 2 - 1 + 0.5) / 4)
+    assert values["logged"] == pytest.approx(6 / 4)
+    assert values["mean_weight"] == pytest.approx(5 / 4)
+    assert all(estimate.low <= estimate.value <= estimate.high for estimate in found.values())
+
+
+def test_sums_stand_in_their_places():
+    found = sums([0, 2, 2, 0], 3, **TINY)
+    assert found.number.tolist() == [2, 0, 2]
+    assert found.weighted_reward.tolist() == [2, 0, 4]
+
+
+def test_the_target_that_was_logged_is_worth_what_was_earned():
+    same = {**TINY, "target": TINY["propensity"]}
+    found = offpolicy.estimates(Sums(*(x[None] for x in sums([0, 1, 2, 3], 4, **same))))
+    assert found["ips"].value == found["snips"].value == found["logged"].value == pytest.approx(1.5)
+
+
+def test_a_bootstrap_of_rounds_gives_the_standard_error_of_a_mean():
+    reward = np.random.default_rng(0).normal(size=400)
+    ones = np.ones(400)
+    table = sums(list(range(400)), 400, propensity=ones, reward=reward, target=ones, predicted=ones, model=ones)
+    found = offpolicy.estimates(Sums(*(x[None] for x in table)))
+    assert found["ips"].stderr == pytest.approx(reward.std() / 20, rel=0.1)
+    assert found["ips"].low == pytest.approx(reward.mean() - 1.96 * reward.std() / 20, abs=0.02)
+
+
+def test_seeds_that_differ_widen_the_interval_as_clusters():
+    ones = np.ones(800)
+    reward = np.repeat([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 100)
+    table = sums(list(range(800)), 800, propensity=ones, reward=reward, target=ones, predicted=ones, model=ones)
+    found = offpolicy.estimates(Sums(*(x.reshape(8, 100) for x in table)))
+    assert found["ips"].stderr == pytest.approx(np.std(np.arange(8)) / np.sqrt(8), rel=0.1)
+    alone = offpolicy.estimates(Sums(*(x.reshape(1, 800) for x in table)))
+    assert alone["ips"].stderr < 0.2 * found["ips"].stderr
+
+
+@pytest.mark.parametrize("arm_dim", [0, 2, 40])
+def test_the_reward_model_is_ridge_regression_on_the_other_fold(arm_dim):
+    rng, actions = np.random.default_rng(1), 3
+    num, user_dim = 60, 30
+    user, action, reward = rng.normal(size=(num, user_dim)), rng.integers(actions, size=num), rng.normal(size=num)
+    arms = rng.normal(size=(num, actions, arm_dim)) if arm_dim else None
+    seed, fold = rng.integers(2, size=num), rng.integers(2, size=num)
+    model = RewardModel(2, actions, user_dim, arm_dim)
+    assert model.kind == {0: "disjoint", 2: "outer", 40: "concat"}[arm_dim]
+    taken = None if arms is None else arms[np.arange(num), action]
+    for rows in np.split(np.arange(num), [17, 40]):  # in pieces, as files are read
+        model.add(
+            seed[rows], fold[rows], user[rows], None if taken is None else taken[rows], action[rows], reward[rows]
+        )
+    model.solve()
+    found = model.predict(seed, fold, user, arms)
+
+    def joint(u: np.ndarray, k: int, v: np.ndarray | None) -> np.ndarray:
+        one = np.concatenate([[1], u])
+        if v is None:
+            return np.kron(np.eye(actions)[k], one)
+        return np.concatenate([one, v]) if model.kind == "concat" else np.kron(one, np.concatenate([[1], v]))
+
+    for i in range(0, num, 7):
+        others = np.flatnonzero((seed == seed[i]) & (fold != fold[i]))
+        x = np.array([joint(user[j], action[j], None if taken is None else taken[j]) for j in others])
+        mean = reward[others].mean()
+        theta = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (reward[others] - mean))
+        expected = [joint(user[i], k, None if arms is None else arms[i, k]) @ theta + mean for k in range(actions)]
+        np.testing.assert_allclose(found[i], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs with a log: uniform with fixed arms and per arm, and one that has no choice."""
+    place = tmp_path_factory.mktemp("logs")
+    configs = {"linear": LINEAR, "linear-per-arm": PER_ARM, "ucb": Config(**{**vars(PER_ARM), "agent": "linucb"})}
+    for name, config in configs.items():
+        experiment.run(config, str(place / name), log_interactions=True)
+    return {name: place / name for name in configs}
+
+
+def true_value(config: Config, policy: policies.Policy, only: int | None = None, contexts: int = 100_000) -> float:
+    """Mean over users of sum_a pi(a|x) E[r|x, a], and over the worlds of all seeds, or of one of them."""
+    world = experiment.build(checked(config))
+    agent = world.factory(**{name: values[0] for name, values in world.grid.items()})
+    found = []
+    for seed in range(config.seeds) if only is None else [only]:
+        key = jax.random.fold_in(jax.random.key(config.seed), seed)
+        state = rounds.start(key, world.environment, world.params, agent).environment
+        context, means = world.environment.observe(jax.random.key(77), world.params, state, contexts)
+        found.append(float(jnp.mean(jnp.sum(policy(context) * means, axis=1))))
+    return float(np.mean(found))
+
+
+def estimators(content: dict) -> dict[str, dict[str, float]]:
+    return {name: content["estimates"][name] for name in offpolicy.ESTIMATORS}
+
+
+@pytest.mark.parametrize("config", [LINEAR, PER_ARM], ids=["fixed arms", "arms with features"])
+def test_all_estimates_of_a_softmax_policy_are_near_its_true_value(config, logs, tmp_path):
+    target = checked(Config(**{**vars(config), **SOFTMAX}))
+    content = evaluate.evaluate(str(logs[config.env]), target, out=str(tmp_path / "evaluation.json"))
+    world = experiment.build(checked(config))
+    truth = true_value(config, policies.make_policy(target, world.environment.spec))
+    uniform = content["estimates"]["logged"]
+    assert abs(truth - uniform["value"]) > 6 * uniform["stderr"]  # else the mean logged reward would do
+    for name, estimate in estimators(content).items():
+        assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
+    assert content["estimates"]["dr"]["stderr"] < content["estimates"]["ips"]["stderr"]
+    assert not content["warnings"]
+
+
+def test_intervals_hold_the_true_value_as_often_as_they_say():
+    rng, hits, runs = np.random.default_rng(5), 0, 150
+    for _ in range(runs):
+        propensity = np.full(300, 0.5)
+        target = rng.choice([0.2, 0.8], size=300)
+        reward = (target > 0.5) + rng.normal(size=300)  # value of the target: .8
+        ones = np.ones(300)
+        table = sums(
+            list(range(300)), 300, propensity=propensity, reward=reward, target=target, predicted=ones, model=ones
+        )
+        found = offpolicy.estimates(Sums(*(x[None] for x in table)), replicates=100)["ips"]
+        hits += found.low <= 0.8 <= found.high
+    assert 0.89 < hits / runs < 0.99
+
+
+def test_a_policy_that_another_run_has_learnt_is_worth_what_it_earns(logs, tmp_path):
+    trained = Config(**{**vars(LINEAR), "agent": "linucb", "training_loops": 3})
+    experiment.run(trained, str(tmp_path / "run"))
+    shown = call("evaluate", logs["linear"], "--policy-from", tmp_path / "run", "--policy-seed", 1)
+    assert shown.status == 0, shown
+    content = json.loads((logs["linear"] / "evaluation.json").read_text())
+    assert (content["agent"], content["policy_seed"]) == ("linucb", 1)
+    state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
+    world = experiment.build(checked(LINEAR))
+    truth = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec, state))
+    for name, estimate in estimators(content).items():
+        assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
+    fresh = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec))
+    assert truth > fresh + 6 * content["estimates"]["dr"]["stderr"]
+    assert SAME_DATA in shown.out
+    assert "too high; allowed: a run with another --seed" in " ".join(shown.out.split())
+    of_another_seed(tmp_path / "run")
+    apart = call("evaluate", logs["linear"], "--policy-from", tmp_path / "run", "--policy-seed", 1)
+    assert apart.status == 0, apart
+    assert SAME_DATA not in apart.out
+
+
+SAME_DATA = "warning: the policy learned from the interactions it is judged on"
+
+
+def of_another_seed(run: Path) -> None:
+    """Let a run say that its root seed was another one."""
+    content = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(content | {"seed": 7}))
+
+
+def test_a_policy_is_judged_in_the_hidden_world_that_it_has_learnt(logs, tmp_path):
+    logged = Config(**{**vars(PER_ARM), "agent": "greedy", "agent_settings": {"epsilon": 0.5}, "seeds": 2})
+    trained = Config(**{**vars(PER_ARM), "agent": "linucb", "seeds": 3, "training_loops": 5})
+    experiment.run(logged, str(tmp_path / "log"), log_interactions=True)
+    experiment.run(trained, str(tmp_path / "run"))
+    asked = ("evaluate", tmp_path / "log", "--policy-from", tmp_path / "run", "--policy-seed")
+    shown = call(*asked, 1)
+    assert shown.status == 0, shown
+    assert "seed 1 of the log alone: each seed has a world of its own" in shown.out
+    assert SAME_DATA in shown.out
+    assert "estimates are optimistic" in " ".join(shown.out.split())
+    content = json.loads((tmp_path / "log" / "evaluation.json").read_text())
+    assert (content["only_seed"], content["seeds"], content["interactions"]) == (1, 1, logged.rounds * 32)
+    spec = experiment.build(checked(logged)).environment.spec
+    state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
+    truth = true_value(PER_ARM, policies.make_policy(checked(trained), spec, state), only=1)
+    uniform = true_value(PER_ARM, policies.make_policy(checked(PER_ARM), spec), only=1)
+    for name, estimate in estimators(content).items():
+        assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
+        assert estimate["value"] > uniform + 10 * estimate["stderr"], (name, estimate, uniform)
+    assert_refused(call(*asked, 2), "policy_seed is 2, whose hidden world is not in the log", "0 to 1")
+    of_another_seed(tmp_path / "run")
+    assert_refused(
+        call(*asked, 1), "--seed 7, whose hidden worlds are not those of the log", "allowed: one with --seed 0"
+    )
+
+
+def test_a_policy_can_be_taken_from_a_run_that_was_logged_itself(logs):
+    config = checked(Config(**{**vars(PER_ARM), "agent": "linucb"}))
+    state = policies.last_state(str(logs["ucb"]), config, 0).state
+    assert float(state.pulls) == 200 * 32
+
+
+def test_a_policy_can_be_taken_from_a_run_whose_feedback_came_late(tmp_path):
+    config = Config(**{**vars(PER_ARM), "agent": "linucb", "delay": 3, "training_loops": 2})
+    experiment.run(config, str(tmp_path / "late"), log_interactions=True)
+    state = policies.last_state(str(tmp_path / "late"), checked(config), 0).state
+    assert float(state.pulls) == (config.rounds - 3) * config.batch_size
+
+
+def test_a_log_without_choice_is_warned_of(logs):
+    shown = call("evaluate", logs["ucb"], "--agent", "uniform")
+    assert shown.status == 0, shown
+    assert "warning: no overlap: the logged policy had no choice (propensity 1)" in shown.out
+    content = json.loads((logs["ucb"] / "evaluation.json").read_text())
+    assert content["impossible"] == pytest.approx(6 / 7, abs=0.01)
+    assert sum("weights average" in warning for warning in content["warnings"]) == 1
+
+
+def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
+    reader = interaction_log.open_log(interaction_log.epath.Path(logs["ucb"]))
+    reader = replace(reader, header=replace(reader.header, propensity_exact=False))
+    uniform = policies.make_policy(checked(PER_ARM), evaluate.spec_of(reader.header))
+    table, overlap = evaluate._tally(reader, uniform, evaluate.fit(reader))
+    assert (overlap.impossible, overlap.estimated) == (0, 200 * 32)
+    warnings = list(evaluate._warnings(offpolicy.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "no overlap in places",
+        "propensities are Monte Carlo estimates",
+    ]
+
+
+def test_features_of_arms_bound_how_many_users_are_judged_at_a_time(logs, tmp_path, monkeypatch):
+    uniform, met = checked(PER_ARM), []
+    whole = evaluate.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "whole.json"))
+
+    def make_policy(*arguments):
+        policy = policies.make_policy(*arguments)
+        return lambda context: (met.append(len(context.user)), policy(context))[1]
+
+    monkeypatch.setattr(evaluate, "make_policy", make_policy)
+    monkeypatch.setattr(evaluate, "MOST_NUMBERS", 7 * (4 + 5) * 1000)
+    parts = evaluate.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "parts.json"))
+    assert met == [1000] * 7  # of 6,400
+    assert parts["estimates"]["dr"]["value"] == pytest.approx(whole["estimates"]["dr"]["value"])
+
+
+def test_solving_the_reward_model_takes_the_memory_of_one_seed():
+    model = RewardModel(16, 5, 60, 0)
+    tracemalloc.start()
+    model.solve()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.4 * model.gram.nbytes
+
+
+def test_what_the_log_lacks_shows_in_the_weights():
+    ones, half = np.ones(100), np.full(100, 0.5)
+    table = sums(list(range(100)), 100, propensity=half, reward=ones, target=half * 0.5, predicted=ones, model=ones)
+    found = offpolicy.estimates(Sums(*(x[None] for x in table)))
+    (warning,) = evaluate._warnings(found, evaluate.Overlap(squares=25.0), 100.0, 100.0)
+    assert "weights average 0.500 ± 0.000, not 1" in warning
+
+
+def test_the_command_evaluates_epsilon_greedy_and_prints_a_table(logs, tmp_path):
+    shown = call("evaluate", logs["linear"], "--agent", "greedy", "--epsilon", 0.3, "--out", tmp_path / "e.json")
+    assert shown.status == 0, shown
+    for words in ("IPS", "SNIPS", "DM", "DR", "95 %", "19,200 interactions"):
+        assert words in shown.out
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert content["agent_settings"]["epsilon"] == 0.3
+    # Untrained, all arms tie: it is the uniform policy.
+    assert content["estimates"]["ips"]["value"] == pytest.approx(content["estimates"]["logged"]["value"], abs=1e-5)
+    assert content["effective_sample_size"] == pytest.approx(19_200, rel=1e-5)
+
+
+def test_thompson_sampling_is_evaluated_by_draws(logs, tmp_path):
+    out = tmp_path / "e.json"
+    shown = call("evaluate", logs["linear"], "--agent", "lints", "--propensity-samples", 50, "--out", out)
+    assert shown.status == 0, shown
+    content = json.loads(out.read_text())
+    assert content["mean_weight"]["value"] == pytest.approx(1, abs=4 * content["mean_weight"]["stderr"])
+
+
+def test_bad_input_is_refused_in_one_line(logs, tmp_path, monkeypatch):
+    assert_refused(
+        call("evaluate", tmp_path, "--agent", "uniform"), "holds no logged interactions", "--log-interactions"
+    )
+    assert_refused(call("evaluate", logs["linear"], "--agent", "unifrom"), "unknown agent 'unifrom'", "'uniform'")
+    assert_refused(call("evaluate", logs["linear"]), "agent is missing")
+    assert_refused(call("evaluate", logs["linear"], "--agent", "uniform", "--alpha", 1), "unknown flag")
+    assert_refused(call("evaluate", logs["linear"], "--agent", "linucb", "--alpha", -1), "alpha is '-1'")
+    assert_refused(call("evaluate", logs["linear"], "--policy-from", tmp_path), "holds no run")
+    assert_refused(call("evaluate", logs["linear"], "--policy-from", logs["ucb"]), "another world", "linear-per-arm")
+    assert_refused(call("evaluate", logs["linear"], "--config", logs["ucb"] / "config.json"), "another world")
+    assert_refused(call("evaluate", logs["ucb"], "--policy-from", logs["ucb"], "--policy-seed", 3), "policy_seed is 3")
+    assert_refused(call("evaluate", logs["ucb"], "--policy-from", logs["ucb"], "--agent", "lints"), "agent")
+    changed = ("--policy-from", logs["ucb"], "--add-bias", "true")
+    assert_refused(call("evaluate", logs["ucb"], *changed), "whose add_bias is False, not True", "allowed: ", "alpha")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "config.json").write_text(json.dumps({"base": {}}))
+    with pytest.raises(InputError, match="holds a sweep; allowed: the --out of a run"):
+        policies.last_state(str(sweep), checked(PER_ARM), 0)
+    assert_refused(call("evaluate", logs["ucb"], "--policy-from", sweep), "holds a sweep")
+    shown = call("evaluate", logs["ucb"], "--agent", "uniform", "--out", tmp_path)
+    assert_refused(shown, "a directory; allowed: a file")
+    assert "building" not in shown.err
+    out = tmp_path / "e.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "make_policy", lambda *_: lambda context: jnp.zeros((len(context.user), 7)))
+        with pytest.raises(InputError, match="never takes an action"):
+            evaluate.evaluate(str(logs["ucb"]), checked(Config(agent="uniform")), out=str(out))
+    assert not out.exists()
+    with pytest.raises(InputError, match="sees mean rewards"):
+        evaluate.evaluate(str(logs["linear"]), checked(Config(agent="oracle")))
+
+
+def test_all_estimates_are_those_of_the_formulas_on_the_rows_of_the_log(logs, tmp_path):
+    target = checked(Config(**{**vars(LINEAR), **SOFTMAX}))
+    content = evaluate.evaluate(str(logs["linear"]), target, out=str(tmp_path / "e.json"))
+    chance, rows, predicted = judged(logs["linear"], target)
+    at = np.arange(len(rows)), rows["action"].to_numpy()
+    weight = chance[at] / rows["propensity"].to_numpy()
+    reward, value = rows["reward"].to_numpy(), np.sum(chance * predicted, axis=1)
+    expected = {
+        "ips": np.mean(weight * reward),
+        "snips": np.sum(weight * reward) / np.sum(weight),
+        "dm": np.mean(value),
+        "dr": np.mean(value + weight * (reward - predicted[at])),
+    }
+    for name, number in expected.items():
+        assert content["estimates"][name]["value"] == pytest.approx(number, rel=1e-5), name
+    assert content["effective_sample_size"] == pytest.approx(np.sum(weight) ** 2 / np.sum(weight**2), rel=1e-5)
+
+
+@cache
+def _spec(env: str):
+    return experiment.build(checked(LINEAR)).environment.spec
+
+
+def judged(log: Path, target: Config) -> tuple[np.ndarray, pl.DataFrame, np.ndarray]:
+    """Target probabilities, rows, and cross-fitted ridge predictions of a log with fixed arms."""
+    frame = pl.concat([pl.read_parquet(path) for path in sorted((log / "interactions").glob("*.parquet"))])
+    user, seed = frame["user"].to_numpy(), frame["seed"].to_numpy()
+    policy = policies.make_policy(target, _spec("linear"))
+    chance = np.asarray(policy(Context(jnp.asarray(user), jnp.arange(len(user)))), np.float64)
+    predicted, x = np.zeros(chance.shape), np.concatenate([np.ones((len(user), 1)), user], axis=1).astype(np.float64)
+    odd, action, reward = frame["round"].to_numpy() % 2, frame["action"].to_numpy(), frame["reward"].to_numpy()
+    for s, fold, k in np.ndindex(3, 2, chance.shape[1]):
+        fitted = (seed == s) & (odd != fold) & (action == k)
+        mean = reward[(seed == s) & (odd != fold)].mean()
+        moment = x[fitted].T @ (reward[fitted] - mean)
+        theta = np.linalg.solve(x[fitted].T @ x[fitted] + np.eye(x.shape[1]), moment)
+        predicted[(seed == s) & (odd == fold), k] = x[(seed == s) & (odd == fold)] @ theta + mean
+    return chance, frame, predicted

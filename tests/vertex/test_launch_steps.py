@@ -1,0 +1,346 @@
+"""What a launch notes, asks for and creates, step by step, with a service that is a few dictionaries."""
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from jaxbandit._core.errors import Failure, InputError
+from jaxbandit.experiments.config import Config
+from jaxbandit.vertex import launch, local, prepare, service, state
+from jaxbandit.vertex.cloud import Cloud, changed, checked
+from tests.command_line import assert_refused, call
+
+CLOUD = checked(Cloud("lab-project", "us-central1", "gs://lab", "lab/j:1", "cpu-8", price=1.0))
+WHEEL = ("--env", "wheel", "--seeds", "2")
+TUNE = ["alpha=double:0.5:2"]
+TRIAL = {
+    "id": "1",
+    "state": "SUCCEEDED",
+    "parameters": [{"parameterId": "alpha", "value": 1.5}],
+    "finalMeasurement": {"metrics": [{"metricId": "final_average_return", "value": 3.0}]},
+}
+
+
+class Fake:
+    """Jobs succeed as soon as they are looked at, unless `state` says otherwise."""
+
+    def __init__(self):
+        self.jobs, self.objects, self.state, self.faults = {}, {}, "JOB_STATE_SUCCEEDED", []
+        self.cancelled = []
+
+    def check_bucket(self, uri):
+        pass
+
+    def create(self, kind, body):
+        fault, after = self.faults.pop(0) if self.faults else (None, False)
+        if fault and not after:
+            raise fault
+        name = f"projects/1/locations/r/{kind}/{len(self.jobs)}"
+        self.jobs[name] = body
+        spec = body.get("trialJobSpec") or body["jobSpec"]
+        output = spec["baseOutputDirectory"]["outputUriPrefix"]
+        summary = {"final": {}}
+        self.objects[f"{output}/model/summary.json"] = json.dumps(summary).encode()
+        self.objects[f"{output}/model/config.json"] = json.dumps(asdict(Config(env="wheel"))).encode()
+        if fault:
+            raise fault
+        return name
+
+    def get(self, name):
+        trials = {"trials": [TRIAL]} if "studySpec" in self.jobs[name] else {}
+        return {"name": name, "state": self.state, **trials}
+
+    def find(self, kind, labels):
+        found = [name for name, body in self.jobs.items() if body["labels"] == dict(labels) and f"/{kind}/" in name]
+        return found[-1] if found else None
+
+    def cancel(self, name):
+        self.cancelled.append(name)
+
+    def tensorboard(self, name):
+        return f"projects/1/locations/r/tensorboards/{name}"
+
+    def logs(self, name, trial=None):
+        return iter([name])
+
+    def claim(self, uri, content):
+        return self.objects.setdefault(uri, content) is content
+
+    def write(self, uri, content):
+        self.objects[uri] = content
+
+    def delete(self, uri):
+        del self.objects[uri]
+
+    def files(self, uri):
+        return {name.removeprefix(f"{uri}/"): name for name in self.objects if name.startswith(f"{uri}/")}
+
+    def read(self, blob):
+        return self.objects[blob]
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    fake = Fake()
+
+    @contextmanager
+    def opened(of):
+        yield fake
+
+    monkeypatch.setattr("jaxbandit.vertex.launch._service", opened)
+    monkeypatch.setattr("jaxbandit.vertex.launch.Trainer.show", lambda trainer, directory: None)
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+def study(final=None, **entries):
+    return prepare.tuning(WHEEL, CLOUD, tune=TUNE, trials=2, parallel=1, final=final, **entries)
+
+
+def stages(fake) -> list[str]:
+    return [body["labels"]["jaxbandit-stage"] for body in fake.jobs.values()]
+
+
+def test_a_launch_keeps_its_name_wherever_its_directory_is(fake, tmp_path, monkeypatch):
+    fake.faults = [(Failure("no answer"), True)]
+    with pytest.raises(Failure, match="finds out"):
+        launch.start(prepare.training(WHEEL, CLOUD, "mine"))
+    Path("launches/mine").rename("elsewhere")
+    monkeypatch.chdir("elsewhere")
+    launch.go_on(state.read_launch("."))
+    assert len(fake.jobs) == 1
+    assert (tmp_path / "elsewhere/train/summary.json").exists()
+
+
+def test_a_job_that_was_not_created_is_created_by_resume(fake):
+    fake.faults = [(Failure("no answer"), False)]
+    with pytest.raises(Failure):
+        launch.start(prepare.training(WHEEL, CLOUD))
+    assert not fake.jobs
+    launch.go_on(state.read_launch(None))
+    assert stages(fake) == ["train"]
+
+
+def test_two_processes_on_one_launch_create_each_job_once(fake):
+    launch.start(study(final=[]), detach=True)
+    both = [state.read_launch(None), state.read_launch(None)]
+    gate, create = threading.Barrier(2), fake.create
+
+    def slowly(kind, body):
+        threading.Event().wait(0.2)
+        return create(kind, body)
+
+    fake.create = slowly
+
+    def go_on(one):
+        gate.wait()
+        launch.go_on(one)
+
+    threads = [threading.Thread(target=go_on, args=(one,)) for one in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert stages(fake) == ["hptuning", "final"]
+
+
+def test_of_two_launches_of_one_name_one_is_refused_also_from_elsewhere(fake, tmp_path, monkeypatch):
+    first, second = (prepare.training(WHEEL, CLOUD) for _ in range(2))
+    launch.start(first, detach=True)
+    with pytest.raises(InputError, match="holds this launch already"):
+        launch.start(second)
+    with pytest.raises(InputError, match="holds another launch"):
+        prepare.training((*WHEEL, "--alpha", "3"), CLOUD, first.name)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    fake.objects = {name: data for name, data in fake.objects.items() if name.endswith("launch.json")}  # still queued
+    with pytest.raises(InputError, match="is that of another launch"):
+        launch.start(prepare.training(WHEEL, CLOUD))
+    assert len(fake.jobs) == 1
+    assert not list(Path("launches").iterdir())
+
+
+def test_a_refused_launch_leaves_its_name_to_the_next(fake):
+    fake.faults = [(InputError("quota is exhausted"), False)]
+    with pytest.raises(InputError, match="quota"):
+        launch.start(prepare.training(WHEEL, CLOUD))
+    assert not fake.objects
+    assert not list(Path("launches").iterdir())
+    launch.start(prepare.training(WHEEL, CLOUD))
+    assert stages(fake) == ["train"]
+
+
+def test_a_refused_final_training_is_asked_for_again_by_resume(fake):
+    launch.start(study(final=["seeds=3"]), detach=True)
+    fake.faults = [(InputError("quota is exhausted"), False)]
+    with pytest.raises(InputError, match="quota"):
+        launch.go_on(state.read_launch(None))
+    assert state.read_launch(None).jobs.keys() == {"hptuning"}
+    launch.go_on(state.read_launch(None))
+    assert stages(fake) == ["hptuning", "final"]
+
+
+def test_the_best_values_can_be_trained_with_later_on_another_machine(fake, capsys):
+    launch.start(study())
+    result = call("launch", "best", "--then-train", "--final", "seeds=3", "--machine", "l4x1", "--detach")
+    assert result.status == 0, result
+    assert stages(fake) == ["hptuning", "final"]
+    assert "final: 1 x g2-standard-12 with 1 NVIDIA_L4" in result.err
+    assert "--price PER-HOUR" in result.err  # that of the other machine is not known
+    final = list(fake.jobs.values())[1]["jobSpec"]
+    assert final["workerPoolSpecs"][0]["machineSpec"]["machineType"] == "g2-standard-12"
+    name = state.read_launch(None).name
+    uri = f"gs://lab/{name}/hptuning/result.json"
+    assert final["workerPoolSpecs"][0]["containerSpec"]["args"] == ["run", f"--config={uri}", "--seeds=3"]
+    assert json.loads(fake.objects[uri])["config"]["alpha"] == 1.5
+    assert call("launch", "resume").status == 0
+    assert len(fake.jobs) == 2
+    assert_refused(call("launch", "best", "--then-train", "--final", "seeds=4"), "has a final training already")
+
+
+def test_a_study_that_was_cancelled_can_be_trained_from(fake):
+    launch.start(study(), detach=True)
+    fake.state = "JOB_STATE_CANCELLED"
+    with pytest.raises(Failure, match="hptuning has ended: cancelled"):
+        launch.go_on(state.read_launch(None))
+    launch.go_on(prepare.then_train(state.read_launch(None), [], None), detach=True, partial=True)
+    assert stages(fake) == ["hptuning", "final"]
+
+
+def test_cancel_finds_a_job_whose_answer_was_lost_and_creates_none(fake):
+    fake.state = "JOB_STATE_RUNNING"
+    fake.faults = [(Failure("no answer"), True)]
+    with pytest.raises(Failure):
+        launch.start(prepare.training(WHEEL, CLOUD))
+    launch.cancel(state.read_launch(None))
+    assert fake.cancelled == list(fake.jobs)
+    fake.jobs.clear()
+    state.read_launch(None).with_job("train", "")
+    with pytest.raises(InputError, match="has no job; allowed: `jaxbandit launch resume"):
+        launch.cancel(state.read_launch(None))
+    assert not fake.jobs
+
+
+def test_what_goes_wrong_while_waiting_says_that_the_job_goes_on(fake):
+    launch.start(prepare.training(WHEEL, CLOUD), detach=True)
+
+    def expired(name):
+        raise InputError("no credentials of Google Cloud")
+
+    fake.get = expired
+    with pytest.raises(Failure, match=r"no credentials.*the job goes on: jaxbandit launch resume"):
+        launch.go_on(state.read_launch(None))
+
+
+def test_flags_that_are_no_part_of_a_config_reach_the_final_training(fake):
+    asked = prepare.tuning((*WHEEL, "--log-interactions"), CLOUD, tune=TUNE, final=["seeds=3"])
+    args = launch.request(asked, "final")["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
+    assert args[2:] == ["--log-interactions=true", "--seeds=3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "holds no launch"),
+        ("[]", "holds no launch"),
+        ('{"jobs": null}', "holds no launch"),
+        ({"jobs": []}, "holds no launch"),
+        ({"jobs": {"train": 3}}, "of a wrong kind"),
+        ({"args": "abc"}, "of a wrong kind"),
+        ({"cloud": {"project": "lab-project"}}, "region is missing"),
+    ],
+)
+def test_a_damaged_file_is_refused(content, words, fake):
+    asked = prepare.training(WHEEL, CLOUD, "mine")
+    asked.begin()
+    path = Path("launches/mine/launch.json")
+    path.write_text(content if isinstance(content, str) else json.dumps(json.loads(path.read_text()) | content))
+    for command in ("wait", "resume", "cancel"):
+        assert_refused(call("launch", command, "launches/mine"), words)
+
+
+@pytest.mark.parametrize(
+    ("tune", "final", "words"),
+    [
+        (["agent=categorical:linucb,zzz"], None, "unknown agent 'zzz'"),
+        (["out=categorical:a,b"], None, "out is given, which the launcher decides"),
+        (["env=categorical:wheel,mf", "ratings=categorical:a.csv,b.csv"], None, "tune"),
+        (TUNE, ["ratings=here.csv"], "final: with"),
+        (["agent=categorical:linucb,lints"], ["sampling=theta"], "unknown flag '--sampling'"),
+        (["agent=categorical:lints,linucb"], ["sampling=theta"], "unknown flag '--sampling'"),
+    ],
+)
+def test_what_trials_or_the_final_training_would_refuse_is_refused_first(tune, final, words, fake):
+    with pytest.raises(InputError) as refused:
+        prepare.tuning(WHEEL, CLOUD, tune=tune, final=final)
+    assert words in str(refused.value)
+
+
+def test_every_value_of_many_parameters_is_tried():
+    ranges = [f"p{i}=double:0:1" for i in range(12)]
+    many = prepare.Study(parameters=prepare.read_parameters(["agent=categorical:a,b", *ranges]))
+    corners = many.corners()
+    assert {corner["agent"] for corner in corners} == {"a", "b"}
+    assert len(corners) < 300
+
+
+@pytest.mark.parametrize("data", ["missing.csv", "here/rows.csv"])
+def test_data_of_this_machine_are_refused_also_in_a_sweep(data, fake):
+    with pytest.raises(InputError, match=r"data is .* which the container does not have"):
+        prepare.training(("--env", "classification", "--data", data), CLOUD)
+    with pytest.raises(InputError, match=r"data is .* which the container does not have"):
+        prepare.sweeping(("--env", "classification", "--grid", f"data=digits,{data}"), CLOUD)
+
+
+def test_a_config_is_spelled_out_since_the_container_has_no_such_file(fake, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"env": "wheel", "agent": "lints", "alpha": 3.0}))
+    asked = prepare.training(("--config", "other.json", "--config", str(path), "--seeds", "3"), CLOUD)
+    assert not any("json" in arg for arg in asked.args)
+    assert {"--agent=lints", "--alpha=3.0"} <= set(asked.args)
+    assert asked.args[-2:] == ("--seeds", "3")
+
+
+@pytest.mark.parametrize("poll", ["0", "-1", "nan", "inf"])
+def test_a_poll_that_is_no_time_is_refused(poll, fake):
+    where = [f"--{name}={getattr(CLOUD, name)}" for name in ("project", "region", "bucket", "image", "machine")]
+    assert_refused(call("launch", "train", *where, *WHEEL, "--poll", poll), "poll is", "> 0")
+    assert not fake.jobs
+
+
+def test_an_answer_that_is_no_refusal_is_no_bad_input():
+    exceptions = pytest.importorskip("google.api_core.exceptions")
+    requests = pytest.importorskip("requests")
+    for error in (
+        exceptions.Aborted("x"),
+        exceptions.Cancelled("x"),
+        requests.ReadTimeout("x"),
+        exceptions.Unknown("x"),
+    ):
+        with pytest.raises(Failure), service._translated("it"):
+            raise error
+    for error in (exceptions.InvalidArgument("x"), exceptions.PermissionDenied("x"), exceptions.ResourceExhausted("x")):
+        with pytest.raises(InputError), service._translated("it"):
+            raise error
+
+
+def test_another_machine_has_another_price():
+    assert changed(CLOUD, {"machine": "cpu-16"}).price is None
+    assert changed(CLOUD, {"machine": "cpu-16", "price": 2.0}).price == 2.0
+    assert changed(CLOUD, {"timeout": "1h"}).price == 1.0
+
+
+def test_a_job_on_this_machine_that_breaks_has_failed_and_nobody_waits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = prepare.tuning(WHEEL, None, tune=TUNE, trials=2, parallel=2)
+    asked = replace(asked, directory=tmp_path / "file" / "below")
+    (tmp_path / "file").write_text("")
+    with local.Local(asked.study) as here:
+        job = here.create("hyperparameterTuningJobs", launch.request(asked, "hptuning"))
+        ended = launch.wait(here, job, 0.05)
+    assert ended["state"] == "JOB_STATE_FAILED"
+    assert "NotADirectoryError" in ended["error"]["message"]
