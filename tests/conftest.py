@@ -9,12 +9,13 @@ from pathlib import Path
 def xla_flags() -> str:
     """Eight virtual devices, and quick compilation: tests compile hundreds of programs and run most for a moment.
 
-    The emitters of fusions are switched off where jaxlib knows the switch; XLA ends the process at an unknown one.
+    The emitters of fusions are switched off where jaxlib knows the switch; XLA ends the process at an unknown one. A
+    flag's name stands in the library between two NUL bytes; without them it can be part of another symbol.
     """
     flags = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
     for library in Path(importlib.util.find_spec("jaxlib").origin).parent.glob("libjax_common.*"):
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b"xla_cpu_use_fusion_emitters") >= 0:
+            if content.find(b"\0xla_cpu_use_fusion_emitters\0") >= 0:
                 flags.append("--xla_cpu_use_fusion_emitters=false")
     return " ".join(flags)
 
