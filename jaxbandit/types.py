@@ -6,15 +6,24 @@ Letters: B users per round, K arms offered, Du and Da features of a user and of 
 """
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 Traced: TypeAlias = float | Float[Array, ""]  # a float that a sweep may vary inside one compiled program
+Fact: TypeAlias = str | float | Mapping[str, str | float]  # one thing that a report says of a world
+
+# Pytrees of arrays: what a simulation carries from round to round, and what never changes in a world. `In` and `Out`
+# are the same where a function only takes them, or only returns them.
+State = TypeVar("State")
+StateIn = TypeVar("StateIn", contravariant=True)
+StateOut = TypeVar("StateOut", covariant=True)
+Params = TypeVar("Params")
+ParamsIn = TypeVar("ParamsIn", contravariant=True)
 
 
 class Spec(NamedTuple):
@@ -77,31 +86,109 @@ class Interaction(NamedTuple):
     memory: PyTree[Shaped[Array, "B ..."]] = ()
 
 
-class Environment(NamedTuple):
+@runtime_checkable
+class InitWorld(Protocol[ParamsIn, StateOut]):
+    """Draw what a world starts from; `()` where nothing in it changes and nothing is hidden."""
+
+    def __call__(self, key: Key[Array, ""], params: ParamsIn, /) -> StateOut: ...
+
+
+@runtime_checkable
+class Observe(Protocol[ParamsIn, StateIn]):
+    """Draw the users and arms of a round, and the mean reward of every arm, which the agent does not see."""
+
+    def __call__(
+        self, key: Key[Array, ""], params: ParamsIn, state: StateIn, batch_size: int, /
+    ) -> tuple[Context, Float[Array, "B K"]]: ...
+
+
+@runtime_checkable
+class Respond(Protocol[ParamsIn, State]):
+    """Pay for the actions, whose mean rewards `observe` has returned, and go on to the next state."""
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        params: ParamsIn,
+        state: State,
+        context: Context,
+        means: Float[Array, "B K"],
+        action: Int[Array, "B *M"],
+        /,
+    ) -> tuple[State, Outcome]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Environment(Generic[Params, State]):
     """A world as pure functions. `params` is a pytree of arrays and always an argument, never closed over."""
 
     spec: Spec
-    init: Callable[..., Any]  # (key, params) -> State
-    observe: Callable[
-        ..., tuple[Context, Float[Array, "B K"]]
-    ]  # (key, params, state, batch_size) -> Context, mean rewards
-    respond: Callable[..., tuple[Any, Outcome]]  # (key, params, state, context, mean rewards, action) -> State, Outcome
-    facts: Mapping[str, Any] = MappingProxyType(
-        {}
-    )  # what the report says of this world, such as how well ratings were fitted
+    init: InitWorld[Params, State]
+    observe: Observe[Params, State]
+    respond: Respond[Params, State]
+    facts: Mapping[str, Fact] = field(default_factory=dict)  # for the report, such as how well ratings were fitted
     reacts: bool = False  # the state depends on actions; otherwise all configurations of a seed share it
 
 
-class Agent(NamedTuple):
-    """A policy that learns, made by a factory `f(spec, *, hyperparameters)` inside the trace."""
+@runtime_checkable
+class InitAgent(Protocol[StateOut]):
+    """Make what an agent knows before the first round."""
 
-    init: Callable[[Key[Array, ""]], Any]  # (key) -> State
-    select: Callable[..., Decision]  # (key, state, context) -> Decision
-    update: Callable[..., Any]  # (key, state, interaction) -> State
+    def __call__(self, key: Key[Array, ""], /) -> StateOut: ...
+
+
+@runtime_checkable
+class Select(Protocol[StateIn]):
+    """Choose an arm, or a slate of arms, for each user of a batch."""
+
+    def __call__(self, key: Key[Array, ""], state: StateIn, context: Context, /) -> Decision: ...
+
+
+@runtime_checkable
+class Update(Protocol[State]):
+    """Learn once from a whole batch."""
+
+    def __call__(self, key: Key[Array, ""], state: State, interaction: Interaction, /) -> State: ...
+
+
+@runtime_checkable
+class Probabilities(Protocol[StateIn]):
+    """Tell the exact probability with which `select` takes each arm."""
+
+    def __call__(self, state: StateIn, context: Context, /) -> Float[Array, "B K"]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Agent(Generic[State]):
+    """A policy that learns, made by a factory inside the trace."""
+
+    init: InitAgent[State]
+    select: Select[State]
+    update: Update[State]
     privileged: bool = False  # sees `Context.truth`: a bound to compare with, not a policy
-    # (state, context) -> exact probability that `select` takes each arm; None: only draws of `select` tell
-    probabilities: Callable[..., Float[Array, "B K"]] | None = None
+    probabilities: Probabilities[State] | None = None  # None: only draws of `select` tell
     slates: bool = False  # its actions rank `Spec.slate_size` arms
+
+
+@runtime_checkable
+class EnvironmentFactory(Protocol):
+    """Build a world and its arrays from keyword settings; worlds of ratings take those first."""
+
+    def __call__(self, *args: Any, **settings: Any) -> tuple[Environment, PyTree]: ...
+
+
+@runtime_checkable
+class AgentFactory(Protocol):
+    """Make an agent for a world of these sizes from keyword hyperparameters."""
+
+    def __call__(self, spec: Spec, /, *args: Any, **hyperparameters: Any) -> Agent: ...
+
+
+@runtime_checkable
+class TracedFactory(Protocol):
+    """An `AgentFactory` with all but the traced hyperparameters given; called inside the trace."""
+
+    def __call__(self, **hyperparameters: Traced) -> Agent: ...
 
 
 def make_catalogue(features: Float[np.ndarray, "N Da"]) -> Catalogue:

@@ -1,5 +1,6 @@
 """What several tests need: small worlds, random contexts, and statistical bounds."""
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ def masked(environment: Environment) -> Environment:
     def init(key, params):
         return Watched(environment.init(key, params), jnp.zeros((), jnp.int32))
 
-    return environment._replace(init=init, observe=observe, respond=respond, reacts=True)
+    return replace(environment, init=init, observe=observe, respond=respond, reacts=True)
 
 
 def coins() -> tuple[Environment, jax.Array]:
@@ -109,7 +110,7 @@ def bounded(environment: Environment) -> Environment:
         return state, outcome._replace(reward=pays.astype(jnp.float32))
 
     spec = environment.spec._replace(reward_range=(0.0, 1.0))
-    return environment._replace(spec=spec, observe=observe, respond=respond)
+    return replace(environment, spec=spec, observe=observe, respond=respond)
 
 
 def make_agent(name: str, environment: Environment, **settings):

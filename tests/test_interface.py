@@ -1,5 +1,6 @@
 """Small agents and worlds that use what the interface promises: memory, slates, drift, reactions, conditional work."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -36,7 +37,7 @@ def always(arm: int, **functions) -> Agent:
         select=lambda key, state, context: Decision(jnp.full(context.user.shape[0], arm, jnp.int32)),
         update=lambda key, state, interaction: state,
     )
-    return agent._replace(**functions)
+    return replace(agent, **functions)
 
 
 def run(environment: Environment, factory, rounds: int = 10) -> tuple[Carry, dict]:
@@ -77,7 +78,7 @@ def test_an_environment_takes_slates_of_several_arms():
 
         return always(0, select=select, update=lambda key, state, seen: state + jnp.sum(seen.reward))
 
-    carry, metrics = run(STILL._replace(respond=pay), factory)
+    carry, metrics = run(replace(STILL, respond=pay), factory)
     np.testing.assert_allclose(carry.agent, 10 * BATCH * (4 + 1))
     np.testing.assert_allclose(metrics["average_return"], 10 * 5)
     np.testing.assert_allclose(metrics["regret"], 10 * (6 - 5))
@@ -91,7 +92,7 @@ def test_a_drifting_world_moves_by_itself_and_is_shared_by_configurations():
         context, means = observe(key, params, state, batch_size)
         return context, means + state
 
-    world = STILL._replace(init=lambda key, params: jnp.zeros(()), observe=see, respond=drift)
+    world = replace(STILL, init=lambda key, params: jnp.zeros(()), observe=see, respond=drift)
     carry, metrics = run(world, lambda bias: always(2))
     assert carry.environment.shape == (SEEDS,)  # no axis of configurations: computed once
     assert len(np.unique(carry.environment)) == SEEDS
@@ -110,7 +111,7 @@ def test_a_world_that_reacts_has_a_state_for_each_configuration():
         context, means = observe(key, params, state, batch_size)
         return context, means / (1 + state[None])
 
-    world = STILL._replace(init=lambda key, params: jnp.zeros(ARMS), observe=see, respond=wear, reacts=True)
+    world = replace(STILL, init=lambda key, params: jnp.zeros(ARMS), observe=see, respond=wear, reacts=True)
 
     def factory(bias):
         arm = (bias > 0).astype(jnp.int32)

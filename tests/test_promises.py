@@ -1,5 +1,6 @@
 """The promises about lanes: what their numbers depend on, and what their program holds. The contract has the rest."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -43,7 +44,8 @@ def recorded(environment, *, reacts: bool):
         inner, outcome = environment.respond(key, params, state.inner, context, means, action)
         return Recorded(inner, checksum), outcome
 
-    return environment._replace(
+    return replace(
+        environment,
         init=lambda key, params: Recorded(environment.init(key, params), jnp.uint32(0)),
         observe=lambda key, params, state, batch: environment.observe(key, params, state.inner, batch),
         respond=respond,

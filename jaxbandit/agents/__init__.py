@@ -1,7 +1,5 @@
 """Agents: a factory each. The registry is the one place where they have names."""
 
-from collections.abc import Callable
-
 from jaxbandit.agents import (
     baselines,
     bernoulli,
@@ -19,9 +17,9 @@ from jaxbandit.agents import (
     nig_lints,
     nonstationary,
 )
-from jaxbandit.types import Agent
+from jaxbandit.types import AgentFactory
 
-AGENTS: dict[str, Callable[..., Agent]] = {
+AGENTS: dict[str, AgentFactory] = {
     "uniform": baselines.uniform,
     "oracle": baselines.oracle,
     "best-fixed-arm": baselines.best_fixed_arm,

@@ -8,7 +8,7 @@ from jaxbandit.agents import exploration, settings
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 
-def uniform(spec: Spec) -> Agent:
+def uniform(spec: Spec) -> Agent[tuple[()]]:
     """Take an allowed arm, or a slate of them, uniformly at random."""
     slates = spec.slate_size > 1
 
@@ -29,7 +29,7 @@ def uniform(spec: Spec) -> Agent:
     )
 
 
-def oracle(spec: Spec) -> Agent:
+def oracle(spec: Spec) -> Agent[tuple[()]]:
     """Take the arm, or the slate, of the highest mean reward. It sees the mean rewards: a bound, not a policy."""
     slates = spec.slate_size > 1
 
@@ -58,7 +58,7 @@ def _top(scores: Float[Array, "B K"], size: int) -> Int[Array, "B M"]:
     return jax.lax.top_k(scores, size)[1]
 
 
-def best_fixed_arm(spec: Spec) -> Agent:
+def best_fixed_arm(spec: Spec) -> Agent[Float[Array, " K"]]:
     """Take the arm whose mean rewards add up to most so far, this batch included. It sees them: a bound, not a policy.
 
     Without masks it earns no less than the arm that is best in hindsight.

@@ -18,7 +18,9 @@ class Beta(NamedTuple):
     beta: Float[Array, " K"]
 
 
-def bernoulli_ts(spec: Spec, *, reward_low: bounded.RewardLow = None, reward_high: bounded.RewardHigh = None) -> Agent:
+def bernoulli_ts(
+    spec: Spec, *, reward_low: bounded.RewardLow = None, reward_high: bounded.RewardHigh = None
+) -> Agent[Beta]:
     """Take argmax_a p_a, p_a ~ Beta(alpha_a, beta_a), a draw per user.
 
     Rewards are scaled to [0, 1]; alpha_a = 1 + sum of r, beta_a = 1 + sum of 1 - r.

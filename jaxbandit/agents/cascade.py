@@ -30,7 +30,7 @@ def cascade_linucb(
     tikhonov_weight: settings.TikhonovWeight = 1.0,
     add_bias: settings.AddBias = True,
     features: settings.Features = "outer",
-) -> Agent:
+) -> Agent[Posterior]:
     """Rank the slate by x'theta + alpha sqrt(x' M^-1 x), best arm first; equal scores in random order.
 
     Source: Zong et al. 2016, "Cascading bandits for large-scale recommendation problems", CascadeLinUCB.
@@ -50,7 +50,7 @@ def cascade_plackett_luce(
     tikhonov_weight: settings.TikhonovWeight = 1.0,
     add_bias: settings.AddBias = True,
     features: settings.Features = "outer",
-) -> Agent:
+) -> Agent[Posterior]:
     """Draw the slate arm by arm, without replacement, with probability softmax(x'theta / temperature).
 
     Source: Plackett 1975, Luce 1959; Kool et al. 2019 for the draw by Gumbel top-k.
@@ -81,7 +81,7 @@ def looked_at(reward: Float[Array, "B M"]) -> Bool[Array, "B M"]:
 
 def _agent(
     spec: Spec, model: Model, tikhonov_weight: Traced, rank: Callable[[Key[Array, ""], Array, Array, Context], Array]
-) -> Agent:
+) -> Agent[Posterior]:
     """Rank by the posterior solved once per round; update it once with all positions that were looked at."""
     if spec.slate_size == 1:
         raise InputError("slate_size is 1: this agent ranks slates; allowed: an env that shows some, as cascade")

@@ -17,7 +17,7 @@ def exp3(
     eta: Annotated[Traced, Gt(0), doc("learning rate; about sqrt(ln K / (K n)) for n interactions")] = 0.01,
     reward_low: bounded.RewardLow = None,
     reward_high: bounded.RewardHigh = None,
-) -> Agent:
+) -> Agent[Float[Array, " K"]]:
     """Draw an arm by softmax(eta w); then w_a += 1 - 1{a = A} (1 - r) / p_A for every arm a.
 
     Rewards are scaled to [0, 1]. Only differences of w matter; the highest is kept at 0.

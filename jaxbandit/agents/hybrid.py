@@ -19,7 +19,7 @@ def hybrid_linucb(
     tikhonov_weight: settings.TikhonovWeight = 1.0,
     add_bias: settings.AddBias = False,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Posterior]:
     """Take argmax_a z'beta + x'theta_a + alpha s_a, beta shared by all arms; z = x = the user's features.
 
     Fixed arms have no features, so that z, the paper's features of user and arm together, are those of the user too.

@@ -25,7 +25,7 @@ def squarecb(
     tikhonov_weight: settings.TikhonovWeight = 1.0,
     add_bias: settings.AddBias = False,
     features: settings.Features = "concat",
-) -> Agent:
+) -> Agent[Posterior]:
     """Draw arm a with 1 / (K + g gap_a), gap_a = max f - f_a, f = x'theta; the best arm takes the rest.
 
     g = gap_scale n^gap_exponent after n interactions, K allowed arms.
@@ -47,7 +47,7 @@ def falcon(
     tikhonov_weight: settings.TikhonovWeight = 1.0,
     add_bias: settings.AddBias = False,
     features: settings.Features = "concat",
-) -> Agent:
+) -> Agent[Posterior]:
     """Draw arm a with 1 / (K + g gap_a) as SquareCB does, g = gap_scale sqrt(K n / P) of P trained weights.
 
     The model learns after every batch, not in epochs.
@@ -67,7 +67,7 @@ def _agent(
     model: Model,
     tikhonov_weight: Traced,
     weight: Callable[[Float[Array, ""], Float[Array, "#B 1"]], Float[Array, "#B 1"]],
-) -> Agent:
+) -> Agent[Posterior]:
     """Weigh gaps by what `weight` makes of the interactions so far and the number of allowed arms."""
 
     def probabilities(state: Posterior, context: Context) -> Float[Array, "B K"]:

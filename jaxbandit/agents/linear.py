@@ -35,7 +35,7 @@ def linucb(
     add_bias: settings.AddBias = False,
     features: settings.Features = "concat",
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Posterior]:
     """Take argmax_a x'theta + alpha sqrt(x' M^-1 x).
 
     Source: Li et al. 2010, Algorithm 1 (disjoint); Chu et al. 2011 (shared).
@@ -66,7 +66,7 @@ def lints(
         Literal["theta", "arm"], doc("draw parameters once per user, or each arm's score on its own as TF-Agents does")
     ] = "theta",
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Posterior]:
     """Take argmax_a x'theta~, theta~ = theta + alpha L'^-1 z, one draw per user (and model).
 
     `sampling="arm"` draws each score from N(x'theta, (alpha s)^2) instead, which over-explores with a shared model.
@@ -96,7 +96,7 @@ def greedy(
     add_bias: settings.AddBias = False,
     features: settings.Features = "concat",
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[tuple[Posterior, Array]]:
     """Take argmax_a x'theta, and with probability epsilon a uniform allowed arm (LinGreedy)."""
     model = make_model(spec, features, add_bias, gamma)
 
@@ -127,7 +127,7 @@ def _agent(
     tikhonov_weight: Float[Array, ""] | float,
     choose: Callable[..., Array],
     chances: Callable[..., Array] | None = None,
-) -> Agent:
+) -> Agent[Posterior]:
     """Act on the posterior solved once per round; update it once with the whole batch."""
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:

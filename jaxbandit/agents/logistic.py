@@ -48,7 +48,7 @@ def logistic_ucb(
     ties: settings.Ties = "random",
     reward_low: bounded.RewardLow = None,
     reward_high: bounded.RewardHigh = None,
-) -> Agent:
+) -> Agent[Laplace]:
     """Take argmax_a x'theta + alpha sqrt(x' H^-1 x), E r = sigmoid(x'theta), H the curvature of the loss.
 
     Rewards are scaled to [0, 1]. Source: Filippi et al. 2010; Li et al. 2017 (UCB-GLM), here with H as Laplace has it.
@@ -74,7 +74,7 @@ def logistic_ts(
     ties: settings.Ties = "random",
     reward_low: bounded.RewardLow = None,
     reward_high: bounded.RewardHigh = None,
-) -> Agent:
+) -> Agent[Laplace]:
     """Take argmax_a x'theta~, theta~ ~ N(theta, alpha^2 H^-1) a draw per user, E r = sigmoid(x'theta).
 
     Rewards are scaled to [0, 1]. Source: Chapelle & Li 2011, Algorithm 3, with the whole of H in place of its diagonal.
@@ -163,7 +163,7 @@ def _agent(
     ridge: Traced,
     newton_steps: int,
     choose: Callable[[Key[Array, ""], Context, Solution], Array],
-) -> Agent:
+) -> Agent[Laplace]:
     """Act on the Gaussian solved once per round; learn once from the whole batch."""
     models = 1 if spec.arm_dim else spec.num_actions
 

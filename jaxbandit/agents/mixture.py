@@ -41,7 +41,7 @@ def exp3_mixture(
     least_temperature: Annotated[Traced, Gt(0), doc("temperature T of the choice of agents before it grows")] = 100.0,
     reward_low: bounded.RewardLow = None,
     reward_high: bounded.RewardHigh = None,
-) -> Agent:
+) -> Agent[MixtureState]:
     """Draw an agent j by softmax(G / T) for each user: only its arm is played, and only j learns from it.
 
     G_j <- forgetting (G_j + 1 - sum over its users of (1 - r) / p_j), T <- max(least_temperature, sqrt(T^2 + B)), with

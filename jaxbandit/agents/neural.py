@@ -40,7 +40,7 @@ def neural_epsilon_greedy(
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[NeuralState]:
     """Take the arm of the highest predicted reward, and with probability epsilon a uniform allowed arm."""
     module = make_network(spec, network, user_layers, arm_layers, common_layers, embedding_dim)
     how = Training(learning_rate, loss, clip_norm, buffer_size, minibatch_size, train_steps, train_every)
@@ -71,7 +71,7 @@ def neural_boltzmann(
     minibatch_size: training.MinibatchSize = 128,
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
-) -> Agent:
+) -> Agent[NeuralState]:
     """Draw an arm with probability softmax(predicted rewards / temperature)."""
     module = make_network(spec, network, user_layers, arm_layers, common_layers, embedding_dim)
     how = Training(learning_rate, loss, clip_norm, buffer_size, minibatch_size, train_steps, train_every)
@@ -102,7 +102,7 @@ def neural_boltzmann_gumbel(
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[NeuralState]:
     """Take argmax_a f_a + C / sqrt(N_a) Z_a, Z ~ Gumbel(0, 1), N_a pulls of arm a; an arm never pulled goes first.
 
     Where arms have features, N_a counts the pulls of the position in the offer: all positions are alike there.
@@ -123,7 +123,7 @@ def _agent(
     how: Training,
     choose: Callable[..., Array],
     chances: Callable[[Context, Array, NeuralState], Array] | None = None,
-) -> Agent:
+) -> Agent[NeuralState]:
     """Predict by one network trained `how`; act by `choose`."""
 
     def predict(params: PyTree, context: Context, noise: bool = False) -> Float[Array, "*heads B K"]:

@@ -45,7 +45,7 @@ def neural_dropout_ts(
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Learned]:
     """Take argmax_a f(x, a) of the network thinned by dropout, with a fresh mask for each user.
 
     The same masks regularise training. The arm tower is never masked, so that an item is encoded once.
@@ -93,7 +93,7 @@ def neural_ensemble_ts(
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[EnsembleState]:
     """Take argmax_a f_j(x, a), j one of q networks for each user; network j weighs a reward by Poisson(1) or Exp(1).
 
     Randomised priors: f_j + prior_scale p_j in place of f_j, p_j a network that keeps its first parameters.

@@ -59,7 +59,7 @@ def neural_linear_ts(
     buffer_size: BufferSize = 16384,
     initial_pulls: nig_lints.InitialPulls = 2,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Sampling]:
     """Draw as nig-lints does on z(x), the last hidden layer of a network that is trained every `train_every` rounds.
 
     After a training all stored contexts are encoded again and the posteriors made anew. z has no intercept.
@@ -135,7 +135,7 @@ def neural_linucb(
     warm_start: Annotated[bool, doc("LinUCB begins with the stored interactions of these rounds")] = True,
     buffer_size: BufferSize = 16384,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Bounding]:
     """Train an encoder z(x) epsilon-greedily for `encoder_rounds` rounds, then freeze it and run LinUCB on z(x).
 
     One step of Adam per round trains it. TF-Agents throws the interactions of these rounds away (`warm_start=False`).

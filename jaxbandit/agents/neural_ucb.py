@@ -45,7 +45,7 @@ def neural_ucb(
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[GradientState]:
     """Take argmax_a f + alpha sqrt(sum_p g_p^2 / (m Z_p)), g the gradient of f(x, a) in the parameters.
 
     Z_p starts at tikhonov_weight and adds g_p^2 / m of every arm taken, at the parameters before they are trained;
@@ -81,7 +81,7 @@ def neural_ts(
     train_steps: training.TrainSteps = 1,
     train_every: training.TrainEvery = 1,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[GradientState]:
     """Take the arm of the highest draw from N(f, alpha^2 lambda sum_p g_p^2 / (m Z_p)), one for each user and arm.
 
     lambda is tikhonov_weight; g, Z and m are those of neural-ucb.
@@ -105,7 +105,7 @@ def _agent(
     tikhonov_weight: Traced,
     score: Callable[..., Array],
     ties: exploration.Ties,
-) -> Agent:
+) -> Agent[GradientState]:
     """Act by `score` of predictions and their variances; add the gradients of the arms taken, then train."""
 
     def value(params: PyTree, user: Float[Array, " Du"], arm: Array) -> Float[Array, ""]:

@@ -33,7 +33,7 @@ def nig_lints(
     features: settings.Features = "concat",
     initial_pulls: InitialPulls = 2,
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[State] | Agent[NIG]:
     """Take argmax_a x'beta~, sigma^2~ ~ InvGamma(a, b), beta~ ~ N(mu, sigma^2~ Lambda^-1), one draw per user.
 
     A constant 1 is appended to the user part. Defaults and the round robin of `initial_pulls` are those of the source.
@@ -60,7 +60,9 @@ def served(spec: Spec, before: Int[Array, ""], seen: Interaction, initial_pulls:
     return jnp.minimum(before + seen.action.shape[0], spec.num_actions * initial_pulls)
 
 
-def _disjoint(spec: Spec, a0: Traced, b0: Traced, ridge: Traced, initial_pulls: int, ties: exploration.Ties) -> Agent:
+def _disjoint(
+    spec: Spec, a0: Traced, b0: Traced, ridge: Traced, initial_pulls: int, ties: exploration.Ties
+) -> Agent[State]:
     def init(key: Key[Array, ""]) -> State:
         return State(normal_inverse_gamma.init(spec.user_dim + 1, spec.num_actions, ridge), jnp.zeros((), jnp.int32))
 
@@ -79,7 +81,7 @@ def _disjoint(spec: Spec, a0: Traced, b0: Traced, ridge: Traced, initial_pulls: 
 
 def _shared(
     spec: Spec, a0: Traced, b0: Traced, ridge: Traced, kind: features.Features, ties: exploration.Ties
-) -> Agent:
+) -> Agent[NIG]:
     def select(key: Key[Array, ""], state: NIG, context: Context) -> Decision:
         draw_key, tie_key = prng.split(key)
         beta = normal_inverse_gamma.sample_parameters(draw_key, state, a0, b0, context.user.shape[0])

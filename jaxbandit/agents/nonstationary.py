@@ -44,7 +44,7 @@ def sliding_window_linucb(
     add_bias: settings.AddBias = False,
     features: settings.Features = "concat",
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Window]:
     """Take the arm that LinUCB takes if it has seen the last w batches alone.
 
     Source: Cheung et al. 2019 (SW-UCB).
@@ -79,7 +79,7 @@ def discounted_linucb(
     add_bias: settings.AddBias = False,
     features: settings.Features = "concat",
     ties: settings.Ties = "random",
-) -> Agent:
+) -> Agent[Discounted]:
     """Take argmax_a x'theta + alpha sqrt(x' V^-1 V~ V^-1 x), V and V~ discounted by gamma and gamma^2.
 
     V = sum of gamma^age x x' + tikhonov_weight I, V~ likewise; age counts updates.

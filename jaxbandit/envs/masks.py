@@ -1,5 +1,6 @@
 """A varying number of arms around any world: masks over arms that a user is not offered. It changes no rewards."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import jax.numpy as jnp
@@ -35,4 +36,4 @@ def offer_some(environment: Environment, min_actions: int) -> Environment:
         place = jnp.argsort(prng.bits(order_key, means.shape), axis=1)  # a random permutation for each user
         return context._replace(mask=place < count[:, None]), means
 
-    return environment._replace(observe=observe)
+    return replace(environment, observe=observe)

@@ -1,6 +1,7 @@
 """Feedback that comes late, around any agent: it learns from what it did `delay` rounds ago. It knows no policies."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def delayed(
 
         tell = agent.probabilities
         probabilities = None if tell is None else lambda state, context: tell(state.agent, context)
-        return agent._replace(init=init, select=select, update=update, probabilities=probabilities)
+        return replace(agent, init=init, select=select, update=update, probabilities=probabilities)
 
     return make
 
@@ -64,7 +65,7 @@ def delayed(
 def _first(environment: Environment, agent: Agent, batch_size: int, key: Key[Array, ""], params: Any) -> Any:
     """What is kept of the first round, for its shapes."""
     carry = rounds.start(key, environment, params, agent)
-    witness = agent._replace(update=lambda key, state, seen: _kept(seen))
+    witness = replace(agent, update=lambda key, state, seen: _kept(seen))
     return rounds.one_round(key, environment, params, witness, batch_size, carry, jnp.int32(0))[0].agent
 
 

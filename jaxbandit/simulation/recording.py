@@ -4,6 +4,7 @@ Nothing else of a simulation knows that it is recorded, so a program that record
 """
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -98,7 +99,8 @@ def recorded(agent: Agent, context: Context, num_rounds: int, samples: int) -> A
         learned = agent.update(key, state.agent, seen._replace(memory=seen.memory.agent))
         return Recorded(learned, jax.tree.map(write, state.rounds, record))
 
-    return agent._replace(
+    return replace(
+        agent,
         init=lambda key: Recorded(agent.init(key), _empty(context, num_rounds)),
         select=select,
         update=update,

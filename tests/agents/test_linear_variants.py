@@ -1,5 +1,6 @@
 """Hybrid, sliding-window, discounted and logistic agents against textbook loops in float64."""
 
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -98,8 +99,8 @@ def test_agents_of_fixed_arms_refuse_arms_with_features(name):
 def test_a_window_holds_the_last_batches_exactly(spec, size, rounds):
     agent = nonstationary.sliding_window_linucb(spec, window=size)
     model = make_model(spec, "concat", False, 1.0)
-    alone = agent._replace(
-        init=lambda key: model.init(), update=lambda key, state, seen: model.update(state, seen)
+    alone = replace(
+        agent, init=lambda key: model.init(), update=lambda key, state, seen: model.update(state, seen)
     )  # LinUCB that sees the last batches alone
     got, expected = learned(agent, spec, rounds).total, learned(alone, spec, rounds, max(0, rounds - size))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, expected)

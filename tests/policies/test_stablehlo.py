@@ -1,5 +1,6 @@
 """Every agent's whole program lowers for GPU and TPU. It is traced and lowered here, not compiled: no such hardware."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -52,7 +53,7 @@ def test_an_agent_that_calls_back_to_the_host_is_refused():
             action = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
             return Decision(jax.pure_callback(np.zeros_like, action, agent.select(key, state, context).action))
 
-        return agent._replace(select=select)
+        return replace(agent, select=select)
 
     with pytest.raises(Exception, match="callback"):
         export(*small_world("mf"), factory)

@@ -138,7 +138,7 @@ def test_without_a_delay_the_program_has_none():
 )
 def test_a_delay_that_is_none_or_outlasts_the_run_is_refused(delay, words):
     config = Config(env="wheel", training_loops=2, steps_per_loop=3)
-    with pytest.raises(InputError, match=prng):
+    with pytest.raises(InputError, match=words):
         checked(replace(config, delay=delay))
     assert checked(replace(config, delay=5)).delay == 5
 

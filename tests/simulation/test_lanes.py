@@ -1,5 +1,6 @@
 """Lanes of many configurations: how they are laid out, cut into tiles, and shared by devices."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -159,7 +160,7 @@ def test_what_all_configurations_meet_is_computed_once_for_each_seed(compiled) -
         return context, means + 0 * jnp.sum(work)
 
     def flops(configs: int, reacts: bool = False) -> float:
-        world = environment._replace(observe=observe, reacts=reacts)
+        world = replace(environment, observe=observe, reacts=reacts)
         grid = {"alpha": np.ones(configs, np.float32)}
         sizes = {"batch_size": 4, "num_seeds": 1, "num_rows": 1, "devices": jax.devices()[:1]}
         sweep.compile_lanes(ROOT, world, params, make_agent("linucb", world), grid, **sizes)
