@@ -3,15 +3,34 @@
 A factory declares each setting as a keyword `name: Annotated[Traced, Gt(0), doc("...")] = 1.0`. `Traced` is a float
 that may be a tracer, so that a sweep of its values compiles once; int, bool, str choices, text and tuples are static,
 and so is a float whose default is None: only the factory knows what that stands for.
+
+Settings that several factories share stand once in a record, a frozen dataclass whose fields are annotated like
+keywords. A factory takes it as a keyword, `training: TrainingSettings = TrainingSettings()`, under the decorator
+`flat_settings`; its callers and its signature know the fields alone, `learning_rate=0.01`.
 """
 
+import dataclasses
+import functools
 import inspect
 import math
 import operator
 import re
 import typing
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import Parameter
+from types import MappingProxyType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    runtime_checkable,
+)
 
 import annotated_types as at
 
@@ -27,15 +46,28 @@ class Form(NamedTuple):
     words: str
 
 
+Kind: TypeAlias = Literal["float", "int", "bool", "choice", "text", "ints", "floats"]
+Value: TypeAlias = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
+Bound: TypeAlias = at.BaseMetadata | at.Interval | Form
+Made = TypeVar("Made")
+
+
+@runtime_checkable
+class Record(Protocol):
+    """A frozen dataclass of settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
 class Hyperparameter(NamedTuple):
     """One setting of a factory."""
 
     name: str
-    kind: Literal["float", "int", "bool", "choice", "text", "ints", "floats"]
-    default: Any
-    choices: tuple[str, ...]
-    bounds: tuple[Any, ...]  # annotated_types constraints, or a Form
-    doc: str
+    kind: Kind
+    default: Value
+    choices: tuple[str, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    doc: str = ""
 
     @property
     def is_traced(self) -> bool:
@@ -59,15 +91,59 @@ class Hyperparameter(NamedTuple):
         return f"{noun[self.kind]}{', each' if self.kind in ('ints', 'floats') and limits else ''} {limits}".strip()
 
 
-def hyperparameters(factory: Callable[..., Any]) -> dict[str, Hyperparameter]:
-    """List the keyword-only parameters of a factory in the order of its signature."""
-    hints = typing.get_type_hints(inspect.unwrap(factory), include_extras=True)
-    parameters = inspect.signature(factory).parameters.values()
-    keywords = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {p.name: _read(p.name, hints[p.name], p.default) for p in keywords}
+def hyperparameters(factory: Callable[..., object]) -> Mapping[str, Hyperparameter]:
+    """List the keyword-only parameters of a factory in the order of its signature; each factory is read once."""
+    return _read_signature(factory)
 
 
-def validate(kind: str, name: str, factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+@functools.cache
+def _read_signature(factory: Callable[..., object]) -> Mapping[str, Hyperparameter]:
+    parameters = inspect.signature(factory, eval_str=True).parameters.values()
+    return MappingProxyType({p.name: _read(p) for p in parameters if p.kind is Parameter.KEYWORD_ONLY})
+
+
+def flat_settings(factory: Callable[..., Made]) -> Callable[..., Made]:
+    """Let a factory be called with the fields of its records as keywords; its signature shows them in their place."""
+    signature = inspect.signature(factory, eval_str=True)
+    records = {p.name: p.default for p in signature.parameters.values() if _is_record(p.default)}
+
+    @functools.wraps(factory)
+    def build(*args: object, **settings: object) -> Made:
+        filled = {name: _filled(record, settings) for name, record in records.items()}
+        return factory(*args, **filled, **settings)
+
+    flat = [field for p in signature.parameters.values() for field in _fields(p)]
+    build.__signature__ = signature.replace(parameters=flat)  # type: ignore[attr-defined]
+    return build
+
+
+def _fields(parameter: Parameter) -> Iterator[Parameter]:
+    """Yield a parameter, or in place of a record its fields, and those of records in it."""
+    if not _is_record(parameter.default):
+        yield parameter
+        return
+    hints = typing.get_type_hints(type(parameter.default), include_extras=True)
+    for field in dataclasses.fields(parameter.default):
+        value = getattr(parameter.default, field.name)
+        yield from _fields(Parameter(field.name, parameter.kind, default=value, annotation=hints[field.name]))
+
+
+def _is_record(value: object) -> TypeGuard[Record]:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _filled(record: Record, settings: dict[str, object]) -> Record:
+    """Move the settings that are fields of a record, or of records in it, into a copy of the record."""
+    changes: dict[str, object] = {}
+    for name, value in ((field.name, getattr(record, field.name)) for field in dataclasses.fields(record)):
+        if _is_record(value):
+            changes[name] = _filled(value, settings)
+        elif name in settings:
+            changes[name] = settings.pop(name)
+    return dataclasses.replace(record, **changes)
+
+
+def validate(kind: str, name: str, factory: Callable[..., object], settings: Mapping[str, object]) -> dict[str, Any]:
     """Check settings against a factory's signature and return them typed.
 
     Raises:
@@ -80,12 +156,12 @@ def validate(kind: str, name: str, factory: Callable[..., Any], settings: Mappin
     return {key: parse(known[key], value) for key, value in settings.items()}
 
 
-def parse(setting: Hyperparameter, value: Any) -> Any:
+def parse(setting: Hyperparameter, value: object) -> Any:
     """Turn a value, text included, into the setting's kind, within its bounds; InputError otherwise."""
     if value is None and setting.default is None:
         return None
     try:
-        typed = _CONVERT[setting.kind](value)
+        typed: Any = _CONVERT[setting.kind](value)
     except (TypeError, ValueError, KeyError, OverflowError):
         raise _refusal(setting, value) from None
     values = typed if setting.kind in ("ints", "floats") else (typed,)
@@ -97,71 +173,75 @@ def parse(setting: Hyperparameter, value: Any) -> Any:
     return typed
 
 
-def _refusal(setting: Hyperparameter, value: Any) -> InputError:
+def _refusal(setting: Hyperparameter, value: object) -> InputError:
     return InputError(f"{setting.name} is {value!r}; allowed: {setting.allowed}")
 
 
-def _read(name: str, hint: Any, default: Any) -> Hyperparameter:
+def _read(parameter: Parameter) -> Hyperparameter:
+    hint = parameter.annotation
     base, metadata = (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
     words = next((m.documentation for m in metadata if isinstance(m, at.DocInfo)), "")
     bounds = tuple(m for m in metadata if isinstance(m, at.BaseMetadata | at.Interval | Form))
-    members = (
-        [arg for arg in typing.get_args(base) if arg is not type(None)] if type(None) in typing.get_args(base) else None
-    )
-    if members is not None and len(members) == 1:
+    members = [arg for arg in typing.get_args(base) if arg is not type(None)]
+    if type(None) in typing.get_args(base) and len(members) == 1:
         base = members[0]
     if typing.get_origin(base) is Literal:
-        return Hyperparameter(name, "choice", default, typing.get_args(base), bounds, words)
-    kinds: dict[Any, Any] = {
-        bool: "bool",
-        int: "int",
-        str: "text",
-        tuple[int, ...]: "ints",
-        tuple[float, ...]: "floats",
-    }
-    return Hyperparameter(name, kinds.get(base, "float"), default, (), bounds, words)
+        choices = typing.get_args(base)
+        return Hyperparameter(parameter.name, "choice", parameter.default, choices, bounds, words)
+    return Hyperparameter(parameter.name, _KINDS.get(base, "float"), parameter.default, bounds=bounds, doc=words)
 
 
-def _whole(value: Any) -> int:
-    number = float(value)
-    if isinstance(value, bool) or number != int(number):
+def _whole(value: object) -> int:
+    number = _number(value)
+    if number != int(number):
         raise ValueError
     return int(number)
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not math.isfinite(float(value)):
+def _number(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # TypeError where it is none
+    if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
-    return float(value)
+    return number
 
 
-def _truth(value: Any) -> bool:
+def _truth(value: object) -> bool:
     return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError
     return value
 
 
-def _parts(value: Any) -> list[Any]:
-    parts = value.split("," if "," in value else "x") if isinstance(value, str) else value
-    return [part for part in parts if part != ""]
+def _parts(value: object) -> list[object]:
+    if isinstance(value, str):
+        return [part for part in value.split("," if "," in value else "x") if part]
+    if not isinstance(value, Iterable):
+        raise ValueError
+    return [part for part in value if part != ""]
 
 
-def _wholes(value: Any) -> tuple[int, ...]:
+def _wholes(value: object) -> tuple[int, ...]:
     sizes = tuple(_whole(part) for part in _parts(value))
     if any(size < 1 for size in sizes):
         raise ValueError
     return sizes
 
 
-def _numbers(value: Any) -> tuple[float, ...]:
+def _numbers(value: object) -> tuple[float, ...]:
     return tuple(_number(part) for part in _parts(value))
 
 
-_CONVERT: dict[str, Callable[[Any], Any]] = {
+_KINDS: dict[object, Kind] = {
+    bool: "bool",
+    int: "int",
+    str: "text",
+    tuple[int, ...]: "ints",
+    tuple[float, ...]: "floats",
+}
+_CONVERT: dict[Kind, Callable[[object], Value]] = {
     "float": _number,
     "int": _whole,
     "bool": _truth,
@@ -173,17 +253,17 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-def _limits(bound: Any) -> list[tuple[str, Any]]:
+def _limits(bound: at.BaseMetadata | at.Interval) -> list[tuple[str, int | float]]:
     return [(name, getattr(bound, name)) for name in _SIGNS if getattr(bound, name, None) is not None]
 
 
-def _words(bound: Any) -> str:
+def _words(bound: Bound) -> str:
     if isinstance(bound, Form):
         return bound.words
     return " and ".join(f"{_SIGNS[name]} {limit:.15g}" for name, limit in _limits(bound))
 
 
-def _holds(bound: Any, value: Any) -> bool:
+def _holds(bound: Bound, value: object) -> bool:
     if isinstance(bound, Form):
-        return re.fullmatch(bound.pattern, value) is not None
+        return isinstance(value, str) and re.fullmatch(bound.pattern, value) is not None
     return all(getattr(operator, name)(value, limit) for name, limit in _limits(bound))

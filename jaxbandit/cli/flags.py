@@ -204,7 +204,7 @@ def bare(args: Sequence[str], params: Sequence[click.Parameter]) -> list[str]:
     found = []
     for arg in args:
         name, given, value = arg.partition("=")
-        truth = Hyperparameter(name.lstrip("-").replace("-", "_"), "bool", False, (), (), "")
+        truth = Hyperparameter(name.lstrip("-").replace("-", "_"), "bool", default=False)
         if not (given and name in names):
             found.append(arg)
         elif parse(truth, value):
@@ -274,7 +274,7 @@ class Choice(SettingType):
     """One of a few words."""
 
     def __init__(self, name: str, choices: tuple[str, ...]) -> None:
-        super().__init__(Hyperparameter(name, "choice", choices[0], choices, (), ""))
+        super().__init__(Hyperparameter(name, "choice", default=choices[0], choices=choices))
 
 
 class Eta(click.ParamType):
@@ -284,7 +284,7 @@ class Eta(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the number."""
-        setting = Hyperparameter("halving", "int", None, (), (Ge(2),), "")
+        setting = Hyperparameter("halving", "int", default=None, bounds=(Ge(2),))
         return parse(setting, str(value).removeprefix("eta="))
 
 
@@ -293,7 +293,7 @@ class Whole(SettingType):
 
     def __init__(self, name: str, least: int | None = None) -> None:
         bounds = () if least is None else (Ge(least),)
-        super().__init__(Hyperparameter(name, "int", 0, (), bounds, ""))
+        super().__init__(Hyperparameter(name, "int", default=0, bounds=bounds))
 
 
 class Samples(SettingType):
@@ -301,7 +301,7 @@ class Samples(SettingType):
 
     def __init__(self) -> None:
         bounds = (Ge(1), Le(MOST_SAMPLES))
-        super().__init__(Hyperparameter("propensity_samples", "int", 0, (), bounds, ""))
+        super().__init__(Hyperparameter("propensity_samples", "int", default=0, bounds=bounds))
 
 
 def value_of(args: Sequence[str], flag: str, default: str | None = None) -> str | None:

@@ -65,7 +65,7 @@ def checked(config: Config) -> Config:
 
 
 def _whole(name: str, value: Any) -> int:
-    return parse(Hyperparameter(name, "int", LOWEST[name], (), (Ge(LOWEST[name]),), ""), value)
+    return parse(Hyperparameter(name, "int", default=LOWEST[name], bounds=(Ge(LOWEST[name]),)), value)
 
 
 def _check_ratings(config: Config) -> None:

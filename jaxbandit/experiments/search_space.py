@@ -73,7 +73,7 @@ def too_many(count: int) -> InputError:
 
 
 def _sweepable(agent: str, env: str) -> dict[str, Hyperparameter]:
-    fields = {name: Hyperparameter(name, "int", 1, (), (Ge(LOWEST[name]),), "") for name in SWEPT_FIELDS}
+    fields = {name: Hyperparameter(name, "int", default=1, bounds=(Ge(LOWEST[name]),)) for name in SWEPT_FIELDS}
     settings = {**fields, **hyperparameters(ENVIRONMENTS[env]), **hyperparameters(AGENTS[agent])}
     return {dashed(name): setting for name, setting in settings.items()}
 

@@ -1,12 +1,14 @@
-"""Kinds of settings that no name of the registries need have: text with a form, and numbers that are auto."""
+"""Kinds of settings that no name of the registries need have, and records of settings that factories share."""
 
+import inspect
+from dataclasses import FrozenInstanceError, dataclass
 from typing import Annotated
 
 import pytest
 from annotated_types import Ge, doc
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import Form, hyperparameters, parse
+from jaxbandit._core.hyperparameters import Form, flat_settings, hyperparameters, parse, validate
 from jaxbandit.types import Traced
 
 
@@ -63,3 +65,80 @@ def test_a_whole_number_that_int32_does_not_hold_is_refused_with_the_limit(name,
         assert str(caught.value) == f"{name} is {value!r}; allowed: {allowed}"
     assert parse(SETTINGS["count"], "2147483647") == 2**31 - 1
     assert parse(SETTINGS["sizes"], "2147483647x1") == (2**31 - 1, 1)
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What is shared by those who share."""
+
+    depth: Annotated[int, Ge(1), doc("depth")] = 2
+    kinds: Annotated[tuple[int, ...], doc("kinds")] = (3,)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What is shared."""
+
+    rate: Annotated[Traced, Ge(0), doc("rate")] = 0.5
+    inner: Inner = Inner()
+    limit: Annotated[float | None, doc("limit")] = None
+
+
+@flat_settings
+def first(size, *, own: Annotated[bool, doc("own")] = False, shared: Shared = Shared(), last: Annotated[str, doc("")]):
+    """Hand everything back."""
+    return size, own, shared, last
+
+
+@flat_settings
+def second(*, shared: Shared = Shared(inner=Inner(depth=7))):
+    """Hand the record back."""
+    return shared
+
+
+def test_the_fields_of_a_record_are_settings_in_its_place():
+    assert list(hyperparameters(first)) == ["own", "rate", "depth", "kinds", "limit", "last"]
+    assert list(inspect.signature(first).parameters) == ["size", *hyperparameters(first)]
+    assert hyperparameters(first)["rate"].is_traced
+    assert hyperparameters(first)["depth"].allowed == "a whole number >= 1"
+    assert hyperparameters(first)["depth"].doc == "depth"
+    assert not hyperparameters(first)["limit"].is_traced
+    assert first.__doc__ == "Hand everything back."
+
+
+def test_a_factory_gives_a_record_other_defaults():
+    assert hyperparameters(first)["depth"].default == 2
+    assert hyperparameters(second)["depth"].default == 7
+    assert second(rate=0.1) == Shared(0.1, Inner(depth=7))
+
+
+def test_a_factory_gets_its_records_filled_with_what_callers_name():
+    assert first(5, last="z") == (5, False, Shared(), "z")
+    assert first(5, kinds=(), own=True, last="z", rate=0.0) == (5, True, Shared(0.0, Inner(kinds=())), "z")
+    assert first(5, last="z") == (5, False, Shared(), "z")  # what others named is gone
+    with pytest.raises(TypeError, match="dept"):
+        first(5, last="z", dept=3)
+
+
+def test_settings_of_a_record_are_checked_like_keywords():
+    assert validate("agent", "second", second, {"depth": "4"}) == {"depth": 4}
+    with pytest.raises(InputError, match=r"^depth is 0; allowed: a whole number >= 1$"):
+        validate("agent", "second", second, {"depth": 0})
+    with pytest.raises(InputError, match=r"^agent second has no setting 'dept': did you mean 'depth'"):
+        validate("agent", "second", second, {"dept": 4})
+
+
+def test_a_record_that_says_a_name_twice_is_refused():
+    with pytest.raises(ValueError, match="duplicate parameter name: 'rate'"):
+
+        @flat_settings
+        def twice(*, rate: Annotated[float, doc("rate")] = 1.0, shared: Shared = Shared()) -> None:
+            """Take a rate twice."""
+
+
+def test_a_factory_is_read_once_and_nobody_can_change_what_it_says():
+    assert hyperparameters(first) is hyperparameters(first)
+    with pytest.raises(TypeError):
+        hyperparameters(first)["rate"] = None
+    with pytest.raises(FrozenInstanceError):
+        second().rate = 1.0
