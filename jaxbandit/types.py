@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 Traced: TypeAlias = float | Float[Array, ""]  # a float that a sweep may vary inside one compiled program
-Fact: TypeAlias = str | float | Mapping[str, str | float]  # one thing that a report says of a world
+Fact: TypeAlias = str | int | float | Mapping[str, str | int | float]  # one thing that a report says of a world
 
 # Pytrees of arrays: what a simulation carries from round to round, and what never changes in a world. `In` and `Out`
 # are the same where a function only takes them, or only returns them.
