@@ -1,9 +1,9 @@
-"""`jaxbandit launch ...`: from flags to a launch, and what is done with it. Slow imports wait for their command."""
+"""`jaxbandit launch ...`: its commands and their flags. Slow imports wait for their command; the work is done below."""
 
 import json
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import click
 
@@ -113,9 +113,10 @@ def hpt(**given: Any) -> None:
 @REST
 def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
     """Tune flags of `jaxbandit run` on this machine: the same trials as processes, without any cloud."""
-    from jaxbandit.vertex import launch, prepare
+    from jaxbandit.cli import prepare
+    from jaxbandit.vertex import launch
 
-    launch.start(prepare.tuning(rest, None, name=name, **_study(given)))
+    launch.start(prepare.tuning(rest, None, prepare.study(given), _final(given), name))
 
 
 @launch.command()
@@ -148,26 +149,26 @@ def best(
     directory: str | None, then_train: bool, final: tuple[str, ...], poll: float, detach: bool, **given: Any
 ) -> None:
     """Write the best trial of a study into result.json and print it; train with it, also on another machine."""
-    from jaxbandit.vertex import cloud, launch, prepare, state
+    from jaxbandit.cli import prepare
+    from jaxbandit.vertex import cloud, launch, preview, state
 
-    found = state.read_launch(directory)
+    study = state.read_launch(directory)
     changes = {name: value for name, value in given.items() if value is not None}
-    if found.study is None:
-        raise InputError(f"{str(found.directory)!r} is no study; allowed: that of a launch hpt or local")
+    if study.study is None:
+        raise InputError(f"{str(study.directory)!r} is no study; allowed: that of a launch hpt or local")
     if (changes or final) and not then_train:
         raise InputError(f"{next(iter(changes), 'final')} is given without then-train; allowed: both, or neither")
     if not then_train:
-        click.echo(json.dumps(launch.show_best(found), indent=2))
+        click.echo(json.dumps(launch.show_best(study), indent=2))
         return
-    if changes and found.cloud is None:
-        raise InputError(
-            f"{next(iter(changes))} is given for a launch on this machine; allowed: none of the cloud's flags"
-        )
-    elsewhere = cloud.changed(found.cloud, changes) if found.cloud and changes else None
-    asked = prepare.then_train(found, final, elsewhere)
-    for line in prepare.needs(asked) if found.cloud else ():
+    clouds = [*changes, *(["detach"] if detach else [])]
+    if clouds and study.cloud is None:
+        raise InputError(f"{clouds[0]} is given for a launch on this machine; allowed: none of the cloud's flags")
+    elsewhere = cloud.changed(study.cloud, changes) if study.cloud and changes else None
+    both = prepare.then_train(study, final, elsewhere)
+    for line in preview.needs(both) if study.cloud else ():
         click.echo(line, err=True)
-    launch.go_on(asked, poll=poll, detach=detach, partial=True)
+    launch.go_on(both, poll=poll, detach=detach, partial=True)
 
 
 @launch.command()
@@ -185,32 +186,34 @@ def logs(directory: str | None, trial: str | None) -> None:
 @DIRECTORY
 def cancel(directory: str | None) -> None:
     """Cancel the jobs of a launch that have not ended."""
-    from jaxbandit.vertex import launch, state
+    from jaxbandit.vertex import cloud_runner, state
 
-    launch.cancel(state.read_launch(directory))
+    cloud_runner.cancel(state.read_launch(directory))
 
 
-def _launch(kind: str, given: dict[str, Any]) -> None:
+def _launch(kind: Literal["train", "sweep", "hpt"], given: Mapping[str, Any]) -> None:
     """Prepare a launch, and carry it out or print what it would be."""
-    from jaxbandit.vertex import cloud, launch, prepare
+    from jaxbandit.cli import prepare
+    from jaxbandit.vertex import cloud, launch, preview
 
     where = cloud.read_cloud(given["cloud"], {name: given[name] for name in WORDS})
     rest, name = given["rest"], given["name"]
     if kind == "hpt":
-        asked = prepare.tuning(rest, where, name=name, **_study(given))
+        asked = prepare.tuning(rest, where, prepare.study(given), _final(given), name)
+    elif kind == "sweep":
+        asked = prepare.sweeping(rest, where, name)
     else:
-        asked = (prepare.training if kind == "train" else prepare.sweeping)(rest, where, name)
+        asked = prepare.training(rest, where, name)
     if given["dry_run"]:
-        click.echo(prepare.dry_run(asked))
-    for line in prepare.needs(asked):
+        click.echo(preview.dry_run(asked))
+    for line in preview.needs(asked):
         click.echo(line, err=True)
     if not given["dry_run"]:
         launch.start(asked, detach=given["detach"], poll=given["poll"])
 
 
-def _study(given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `prepare.tuning` among flags."""
+def _final(given: Mapping[str, Any]) -> Sequence[str] | None:
+    """Flags of the training with the best values; None where there is none."""
     if given["final"] and not given["then_train"]:
         raise InputError("final is given without then-train; allowed: both, or neither")
-    names = ("tune", "metric", "algorithm", "trials", "parallel", "max_failed", "stop_early")
-    return {name: given[name] for name in names} | {"final": given["final"] if given["then_train"] else None}
+    return given["final"] if given["then_train"] else None

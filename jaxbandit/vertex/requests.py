@@ -1,11 +1,11 @@
 """A launch as the exact requests of Vertex AI: JSON of its REST API, made without the SDK. It sends nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from jaxbandit.vertex.cloud import Cloud, duration
 from jaxbandit.vertex.study import Study
 from jaxbandit.vertex.trainer import experiments, metric_file
+from jaxbandit.vertex.wire import Json
 
 STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 LABELS = ("jaxbandit-launch", "jaxbandit-id", "jaxbandit-stage")
@@ -14,7 +14,7 @@ CUSTOM, TUNING = "customJobs", "hyperparameterTuningJobs"
 
 def custom_job(
     cloud: Cloud, args: Sequence[str], *, output: str, labels: Mapping[str, str], tensorboard: str = ""
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Make the CustomJob of one training or sweep.
 
     `output` is its gs:// directory, `args` the trainer's command line, `tensorboard` a resource name.
@@ -34,7 +34,7 @@ def tuning_job(
     output: str,
     labels: Mapping[str, str],
     tensorboard: str = "",
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Make the HyperparameterTuningJob of a study; each trial gets the tuned flags after `args`."""
     variables = {metric_file.NAME: study.metric}
     return {
@@ -61,27 +61,28 @@ def _job_spec(
     labels: Mapping[str, str],
     variables: Mapping[str, str],
     tensorboard: str,
-) -> dict[str, Any]:
-    spec: dict[str, Any] = {
+) -> dict[str, Json]:
+    scheduling: dict[str, Json] = {
+        "timeout": f"{duration('timeout', cloud.timeout)}s",
+        "strategy": STRATEGIES[cloud.scheduling],
+        "restartJobOnWorkerRestart": cloud.is_multihost,  # else the new one would wait for the others for ever
+    }
+    if cloud.max_wait:
+        scheduling["maxWaitDuration"] = f"{duration('max_wait', cloud.max_wait)}s"
+    spec: dict[str, Json] = {
         "workerPoolSpecs": _pools(
             cloud, [*args, *(["--distributed"] if cloud.is_multihost else [])], labels, variables
         ),
-        "scheduling": {
-            "timeout": f"{duration('timeout', cloud.timeout)}s",
-            "strategy": STRATEGIES[cloud.scheduling],
-            "restartJobOnWorkerRestart": cloud.is_multihost,  # else the new one would wait for the others for ever
-        },
+        "scheduling": scheduling,
         "baseOutputDirectory": {"outputUriPrefix": output},
     }
-    if cloud.max_wait:
-        spec["scheduling"]["maxWaitDuration"] = f"{duration('max_wait', cloud.max_wait)}s"
     optional = {"serviceAccount": cloud.service_account, "network": cloud.vpc_network, "tensorboard": tensorboard}
     return spec | {name: value for name, value in optional.items() if value}
 
 
 def _pools(
     cloud: Cloud, args: Sequence[str], labels: Mapping[str, str], variables: Mapping[str, str]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Json]]:
     """One chief and its workers; a TPU slice is one replica, however many hosts it has."""
     machine = cloud.chosen_machine
     env = {"JAX_PLATFORMS": machine.platform, **variables}

@@ -9,6 +9,7 @@ from typing import Any
 from jaxbandit._core.errors import Failure, InputError
 from jaxbandit.vertex.requests import TUNING
 from jaxbandit.vertex.trainer import experiments
+from jaxbandit.vertex.wire import JobJson, Json
 
 PATIENCE = 600.0  # seconds for which a question is asked again while the service does not answer
 ANSWER = 60.0  # seconds to wait for an answer; a creation is never sent twice
@@ -63,7 +64,7 @@ class Vertex:
         if bucket.location.lower() != self.region:
             raise InputError(f"bucket is {uri!r}, which lies in {bucket.location}; allowed: one in {self.region}")
 
-    def create(self, kind: str, body: Mapping[str, Any]) -> str:
+    def create(self, kind: str, body: Mapping[str, Json]) -> str:
         """Create a job and return its name. It is asked once: no answer does not mean that there is no job.
 
         Raises:
@@ -80,7 +81,7 @@ class Vertex:
             job = self._sdk.CustomJob.from_json(text)
             return self._jobs.create_custom_job(parent=parent, custom_job=job, timeout=ANSWER).name
 
-    def get(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> JobJson:
         """Read a job; a service that does not answer is asked again for some minutes."""
         get = self._jobs.get_hyperparameter_tuning_job if f"/{TUNING}/" in name else self._jobs.get_custom_job
         with _translated(name):
@@ -159,25 +160,26 @@ class Vertex:
         with _translated(uri):
             self._blob(uri).delete(**self._files)
 
-    def files(self, uri: str) -> dict[str, Any]:
-        """Objects below a gs:// directory, by their paths within it; each has `download_as_bytes`."""
+    def files(self, uri: str) -> dict[str, str]:
+        """Objects below a gs:// directory, by their paths within it."""
         with _translated(uri):
             bucket, _, prefix = uri.removeprefix("gs://").partition("/")
-            found = self._storage.list_blobs(bucket, prefix=prefix.rstrip("/") + "/", **self._files)
-            blobs = {blob.name.removeprefix(prefix.rstrip("/") + "/"): blob for blob in found}
-            return {name: blob for name, blob in blobs.items() if name and not name.endswith("/")}
+            prefix = prefix.rstrip("/") + "/"
+            blobs = self._storage.list_blobs(bucket, prefix=prefix, **self._files)
+            names = [blob.name.removeprefix(prefix) for blob in blobs]
+            return {name: f"gs://{bucket}/{prefix}{name}" for name in names if name and not name.endswith("/")}
 
-    def read(self, blob: Any) -> bytes:
-        """Read one of `files`."""
-        with _translated(f"gs://{blob.bucket.name}/{blob.name}"):
-            return blob.download_as_bytes(**self._files)
+    def read(self, uri: str) -> bytes:
+        """Read an object of the bucket."""
+        with _translated(uri):
+            return self._blob(uri).download_as_bytes(**self._files)
 
     def _blob(self, uri: str) -> Any:
         bucket, _, name = uri.removeprefix("gs://").partition("/")
         return self._storage.bucket(bucket).blob(name)
 
 
-def _json(job: Any) -> dict[str, Any]:
+def _json(job: Any) -> JobJson:
     from google.protobuf import json_format
 
     return json_format.MessageToDict(type(job).pb(job))

@@ -34,7 +34,7 @@ class Launch:
     final: tuple[str, ...] | None = None  # flags of the training with the best values; None: there is none
     final_cloud: Cloud | None = None  # the cloud part of that training, if it has its own
     identity: str = field(default_factory=lambda: secrets.token_hex(4))  # tells its jobs from others of the name
-    jobs: dict[str, str] = field(default_factory=dict)  # stage -> job; "": asked for, no answer seen
+    jobs: dict[str, str] = field(default_factory=dict)  # in the cloud: stage -> job; "": asked for, no answer seen
     directory: Path = Path(DIRECTORY)  # where its file and its results are
 
     @property
@@ -60,6 +60,19 @@ class Launch:
         """Directory of a stage's results."""
         return f"{self.home}/{stage}"
 
+    def results(self, stage: str) -> str:
+        """Directory of what a training or a sweep has found."""
+        return f"{self.output(stage)}/model"
+
+    @property
+    def best(self) -> str:
+        """File with the best trial of the study, which the final training reads."""
+        return f"{self.output('hptuning')}/result.json"
+
+    def args_of(self, stage: str) -> tuple[str, ...]:
+        """The trainer's command line in a stage."""
+        return ("run", f"--config={self.best}", *(self.final or ())) if stage == "final" else self.args
+
     def cloud_of(self, stage: str) -> Cloud | None:
         """Where a stage runs."""
         return self.final_cloud or self.cloud if stage == "final" else self.cloud
@@ -79,6 +92,11 @@ class Launch:
         launch = replace(self, jobs={name: job for name, job in self.jobs.items() if name != stage})
         launch.save()
         return launch
+
+    @property
+    def exists(self) -> bool:
+        """Whether its file does."""
+        return (self.directory / FILE).exists()
 
     def save(self) -> None:
         """Write the file.
@@ -131,7 +149,7 @@ def named(launch: Launch, name: str | None) -> Launch:
     if not re.fullmatch(NAME, chosen) or chosen.endswith("-"):
         raise InputError(f"name is {name!r}; allowed: up to 50 lower-case letters, digits and '-', a letter first")
     launch = replace(launch, name=chosen, directory=Path(DIRECTORY) / chosen)
-    if (launch.directory / FILE).exists():
+    if launch.exists:
         raise _taken(launch)
     return launch
 
@@ -149,7 +167,7 @@ def locked(launch: Launch) -> Iterator[Launch]:
     """Yield the launch as its file has it now, while no other process on this machine changes it."""
     with (launch.directory / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield read_launch(str(launch.directory)) if launch.cloud else launch
+        yield read_launch(str(launch.directory))
 
 
 def read_launch(directory: str | None) -> Launch:
@@ -191,6 +209,6 @@ def _launch(content: dict[str, Any], directory: Path) -> Launch:
         final=None if final is None else tuple(final),
         final_cloud=cloud(content["final_cloud"]),
         identity=content["identity"],
-        jobs=content["jobs"] if content["cloud"] else {},  # no job on this machine outlives its process
+        jobs=content["jobs"],
         directory=directory,
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from jaxbandit._core.errors import InputError, refused_name
 from jaxbandit.vertex.trainer.metric_file import METRICS
 
+Value = str | int | float  # of a tuned flag
 KINDS = ("double", "int", "discrete", "categorical")
 SCALES = {"linear": "UNIT_LINEAR_SCALE", "log": "UNIT_LOG_SCALE", "reverse-log": "UNIT_REVERSE_LOG_SCALE"}
 ALGORITHMS = {"bayesian": "ALGORITHM_UNSPECIFIED", "grid": "GRID_SEARCH", "random": "RANDOM_SEARCH"}

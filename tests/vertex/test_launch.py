@@ -361,7 +361,7 @@ BAD = [
 @pytest.mark.parametrize(("args", "words"), BAD)
 def test_bad_input_gets_one_line_before_any_service_is_asked(args, words, laptop, monkeypatch):
     monkeypatch.chdir(laptop.directory)
-    monkeypatch.setattr("jaxbandit.vertex.service.Vertex", None)
+    monkeypatch.setattr("jaxbandit.vertex.cloud_runner.Vertex", None)
     kind, *rest = args
     assert_refused(call("launch", kind, *laptop.cloud(), "--env", "wheel", *rest), words)
     assert not list(laptop.directory.iterdir())

@@ -2,16 +2,18 @@
 
 import json
 import threading
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from jaxbandit._core.errors import Failure, InputError
+from jaxbandit.cli import prepare
 from jaxbandit.experiments.config import Config
-from jaxbandit.vertex import launch, local, prepare, service, state
+from jaxbandit.vertex import cloud_runner, launch, service, state
 from jaxbandit.vertex.cloud import Cloud, changed, checked
+from jaxbandit.vertex.local_runner import LocalRunner
+from jaxbandit.vertex.study import Study, read_parameters
 from tests.command_line import assert_refused, call
 
 CLOUD = checked(Cloud("lab-project", "us-central1", "gs://lab", "lab/j:1", "cpu-8", price=1.0))
@@ -25,7 +27,7 @@ TRIAL = {
 }
 
 
-class Fake:
+class Fake(service.Vertex):
     """Jobs succeed as soon as they are looked at, unless `state` says otherwise."""
 
     def __init__(self):
@@ -43,9 +45,10 @@ class Fake:
         self.jobs[name] = body
         spec = body.get("trialJobSpec") or body["jobSpec"]
         output = spec["baseOutputDirectory"]["outputUriPrefix"]
-        summary = {"final": {}}
-        self.objects[f"{output}/model/summary.json"] = json.dumps(summary).encode()
-        self.objects[f"{output}/model/config.json"] = json.dumps(asdict(Config(env="wheel"))).encode()
+        self.objects[f"{output}/model/summary.json"] = json.dumps({"final": {}}).encode()
+        for place, settings in (("model", {}), ("1/model", {"alpha": 1.5})):
+            config = asdict(Config(env="wheel", agent_settings=settings))
+            self.objects[f"{output}/{place}/config.json"] = json.dumps(config).encode()
         if fault:
             raise fault
         return name
@@ -79,26 +82,25 @@ class Fake:
     def files(self, uri):
         return {name.removeprefix(f"{uri}/"): name for name in self.objects if name.startswith(f"{uri}/")}
 
-    def read(self, blob):
-        return self.objects[blob]
+    def read(self, uri):
+        return self.objects[uri]
 
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
     fake = Fake()
-
-    @contextmanager
-    def opened(of):
-        yield fake
-
-    monkeypatch.setattr("jaxbandit.vertex.launch._service", opened)
-    monkeypatch.setattr("jaxbandit.vertex.launch.Trainer.show", lambda trainer, directory: None)
+    monkeypatch.setattr(cloud_runner, "Vertex", lambda project, region: fake)
+    monkeypatch.setattr(launch, "show_results", lambda directory: None)
     monkeypatch.chdir(tmp_path)
     return fake
 
 
-def study(final=None, **entries):
-    return prepare.tuning(WHEEL, CLOUD, tune=TUNE, trials=2, parallel=1, final=final, **entries)
+def search(*tune):
+    return Study(read_parameters(tune), trials=2, parallel=1)
+
+
+def study(final=None):
+    return prepare.tuning(WHEEL, CLOUD, search(*TUNE), final)
 
 
 def stages(fake) -> list[str]:
@@ -216,12 +218,12 @@ def test_cancel_finds_a_job_whose_answer_was_lost_and_creates_none(fake):
     fake.faults = [(Failure("no answer"), True)]
     with pytest.raises(Failure):
         launch.start(prepare.training(WHEEL, CLOUD))
-    launch.cancel(state.read_launch(None))
+    cloud_runner.cancel(state.read_launch(None))
     assert fake.cancelled == list(fake.jobs)
     fake.jobs.clear()
     state.read_launch(None).with_job("train", "")
     with pytest.raises(InputError, match="has no job; allowed: `jaxbandit launch resume"):
-        launch.cancel(state.read_launch(None))
+        cloud_runner.cancel(state.read_launch(None))
     assert not fake.jobs
 
 
@@ -237,8 +239,8 @@ def test_what_goes_wrong_while_waiting_says_that_the_job_goes_on(fake):
 
 
 def test_flags_that_are_no_part_of_a_config_reach_the_final_training(fake):
-    asked = prepare.tuning((*WHEEL, "--log-interactions"), CLOUD, tune=TUNE, final=["seeds=3"])
-    args = launch.request(asked, "final")["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
+    asked = prepare.tuning((*WHEEL, "--log-interactions"), CLOUD, search(*TUNE), ["seeds=3"])
+    args = cloud_runner.request(asked, "final")["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
     assert args[2:] == ["--log-interactions=true", "--seeds=3"]
 
 
@@ -276,14 +278,13 @@ def test_a_damaged_file_is_refused(content, words, fake):
 )
 def test_what_trials_or_the_final_training_would_refuse_is_refused_first(tune, final, words, fake):
     with pytest.raises(InputError) as refused:
-        prepare.tuning(WHEEL, CLOUD, tune=tune, final=final)
+        prepare.tuning(WHEEL, CLOUD, search(*tune), final)
     assert words in str(refused.value)
 
 
 def test_every_value_of_many_parameters_is_tried():
     ranges = [f"p{i}=double:0:1" for i in range(12)]
-    many = prepare.Study(parameters=prepare.read_parameters(["agent=categorical:a,b", *ranges]))
-    corners = many.corners()
+    corners = search("agent=categorical:a,b", *ranges).corners()
     assert {corner["agent"] for corner in corners} == {"a", "b"}
     assert len(corners) < 300
 
@@ -336,11 +337,11 @@ def test_another_machine_has_another_price():
 
 def test_a_job_on_this_machine_that_breaks_has_failed_and_nobody_waits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    asked = prepare.tuning(WHEEL, None, tune=TUNE, trials=2, parallel=2)
+    asked = prepare.tuning(WHEEL, None, search(*TUNE))
     asked = replace(asked, directory=tmp_path / "file" / "below")
     (tmp_path / "file").write_text("")
-    with local.Local(asked.study) as here:
-        job = here.create("hyperparameterTuningJobs", launch.request(asked, "hptuning"))
-        ended = launch.wait(here, job, 0.05)
-    assert ended["state"] == "JOB_STATE_FAILED"
-    assert "NotADirectoryError" in ended["error"]["message"]
+    with LocalRunner(asked) as runner:
+        runner.start("hptuning")
+        *_, ended = runner.statuses("hptuning")
+    assert ended.state == "failed"
+    assert "NotADirectoryError" in ended.reason

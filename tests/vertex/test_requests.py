@@ -7,12 +7,14 @@ import pytest
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.cli import launch as commands
+from jaxbandit.cli import prepare
 from jaxbandit.cli.flags import log_options, run_options, sweep_options
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config
-from jaxbandit.vertex import prepare
+from jaxbandit.vertex import preview
 from jaxbandit.vertex.cloud import Cloud, checked, duration, read_cloud
 from jaxbandit.vertex.machines import GPUS, MACHINES, TPUS, find
+from jaxbandit.vertex.study import Study, read_parameters
 
 ENTRIES = {
     "project": "lab-project",
@@ -29,7 +31,7 @@ def cloud(**changes: object) -> Cloud:
 
 
 def body(launch) -> dict:
-    (post,) = json.loads(prepare.dry_run(launch))
+    (post,) = json.loads(preview.dry_run(launch))
     return post["body"]
 
 
@@ -217,8 +219,9 @@ def test_requests_are_what_the_protos_of_the_service_hold(tmp_path, monkeypatch)
     board = {"tensorboard": "projects/1/locations/us-central1/tensorboards/2", "service_account": "a@b"}
     where = cloud(**board, machine="h100x1", scheduling="flex-start", max_wait="12h")
     tune = ["alpha=double:log:0.01:30", "batch-size=discrete:32,64", "agent=categorical:linucb,lints"]
-    launch = prepare.tuning(WHEEL, where, tune=tune, trials=6, parallel=3, stop_early="median", final=["seeds=4"])
-    first, last = json.loads(prepare.dry_run(launch))
+    study = Study(read_parameters(tune), trials=6, parallel=3, stop_early="median")
+    launch = prepare.tuning(WHEEL, where, study, ["seeds=4"])
+    first, last = json.loads(preview.dry_run(launch))
     job = v1.HyperparameterTuningJob.from_json(json.dumps(first["body"]))
     assert first["post"].endswith("/v1/projects/lab-project/locations/us-central1/hyperparameterTuningJobs")
     assert (job.max_trial_count, job.parallel_trial_count, job.max_failed_trial_count) == (6, 3, 3)
@@ -238,15 +241,15 @@ def test_requests_are_what_the_protos_of_the_service_hold(tmp_path, monkeypatch)
 def test_needs_are_quota_waves_and_an_upper_bound_of_cost(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     where = cloud(machine="l4x2", scheduling="spot", timeout="90m", price=2.0, replicas=3)
-    tune = ["alpha=double:0.01:30"]
-    lines = prepare.needs(prepare.tuning(WHEEL, where, tune=tune, trials=10, parallel=4, final=[]))
-    text = "\n".join(lines)
+    tuned = read_parameters(["alpha=double:0.01:30"])
+    study = Study(tuned, trials=10, parallel=4)
+    text = "\n".join(preview.needs(prepare.tuning(WHEEL, where, study, [])))
     assert "24 of aiplatform.googleapis.com/custom_model_training_preemptible_nvidia_l4_gpus in us-central1" in text
     assert "10 trials, 4 at a time: 3 waves of at most 90m" in text
     assert "at most 45.0 machine hours" in text
     assert "at most 99.00 US dollars" in text  # (10 trials + 1) x 3 machines x 1.5 h x 2 $
     assert "warning" not in text
-    crowded = prepare.needs(prepare.tuning(WHEEL, where, tune=tune, trials=6, parallel=6))
+    crowded = preview.needs(prepare.tuning(WHEEL, where, Study(tuned, trials=6, parallel=6)))
     assert "warning: 6 of 6 trials at a time" in crowded[-1]
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.vertex import local, trials
+from jaxbandit.vertex import trials
+from jaxbandit.vertex.local_runner import suggestions
 from jaxbandit.vertex.study import Parameter, Study, checked, read_parameters
 
 ALPHA = "alpha=double:log:0.01:30"
@@ -108,17 +109,19 @@ def job(of: Study, *values: float | None, state: str = "SUCCEEDED") -> dict:
 )
 def test_the_best_trial_has_the_best_value_whatever_its_sign(metric, values, number):
     of = study(ALPHA, metric=metric)
-    best = trials.best(of, job(of, *values))
-    assert best["trial"] == number
-    assert best["parameters"] == {"alpha": float(number)}
-    assert best["metric"] == {"name": metric, "goal": of.goal, "value": values[int(number) - 1]}
+    best = trials.best(of, trials.read(of, job(of, *values)), "job")
+    assert trials.describe(of, best) == {
+        "trial": number,
+        "metric": {"name": metric, "goal": of.goal, "value": values[int(number) - 1]},
+        "parameters": {"alpha": float(number)},
+    }
 
 
 def test_trials_that_did_not_succeed_are_not_the_best():
     of = study(ALPHA)
     found = job(of, 1.0, 2.0)
     found["trials"][1]["state"] = "INFEASIBLE"
-    assert trials.best(of, found)["trial"] == "1"
+    assert trials.best(of, trials.read(of, found), "job").number == "1"
 
 
 SCALES = [
@@ -134,9 +137,9 @@ SCALES = [
 
 def test_points_on_this_machine_lie_within_their_ranges_and_reach_all_of_them():
     of = study(*SCALES, trials=64)
-    points = local.suggestions(of)
+    points = suggestions(of)
     assert len(points) == 64
-    assert points == local.suggestions(of)
+    assert points == suggestions(of)
     for parameter in of.parameters:
         found = [point[parameter.name] for point in points]
         if parameter.kind in ("double", "int"):
@@ -153,5 +156,5 @@ def test_points_on_this_machine_lie_within_their_ranges_and_reach_all_of_them():
 
 def test_a_grid_on_this_machine_has_every_point_once():
     of = study("c=int:1:3", "f=categorical:x,y", algorithm="grid")
-    points = local.suggestions(of)
+    points = suggestions(of)
     assert sorted((p["c"], p["f"]) for p in points) == [(c, f) for c in (1, 2, 3) for f in "xy"]
