@@ -1,22 +1,25 @@
-"""Strict settings for all tests, and the real data set that some of them read."""
+"""Strict settings and shared caches for all tests, and the real data set that some of them read."""
 
 import importlib.util
 import mmap
 import os
+import tempfile
 from pathlib import Path
 
 
 def xla_flags() -> str:
     """Eight virtual devices, and quick compilation: tests compile hundreds of programs and run most for a moment.
 
-    The emitters of fusions are switched off where jaxlib knows the switch; XLA ends the process at an unknown one. A
-    flag's name stands in the library between two NUL bytes; without them it can be part of another symbol.
+    XLA ends the process at an unknown flag, so those that come and go are set where jaxlib has them. A flag's name
+    stands in the library between two NUL bytes; without them it can be part of another symbol.
     """
     flags = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
+    quicker = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
     for library in Path(importlib.util.find_spec("jaxlib").origin).parent.glob("libjax_common.*"):
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b"\0xla_cpu_use_fusion_emitters\0") >= 0:
-                flags.append("--xla_cpu_use_fusion_emitters=false")
+            flags += [
+                f"--{flag}={value}" for flag, value in quicker.items() if content.find(f"\0{flag}\0".encode()) >= 0
+            ]
     return " ".join(flags)
 
 
@@ -35,6 +38,18 @@ from jaxtyping import install_import_hook
 install_import_hook("jaxbandit", "beartype.beartype")
 
 FETCH = Path(__file__).parents[2] / "shared" / "fetch-ml-100k"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all workers and the processes that they start share their compiled programs, quick ones too."""
+    if hasattr(config, "workerinput"):  # a worker, which inherits the environment of the first process
+        return
+    programs = tempfile.TemporaryDirectory(prefix="jaxbandit-tests-")
+    config.add_cleanup(programs.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    # Of a process killed while it wrote; pyproject.toml says the same for the processes of pytest.
+    os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache"
 
 
 @pytest.fixture(autouse=True, scope="session")

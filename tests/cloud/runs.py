@@ -17,6 +17,8 @@ from .image import command_line
 from .replicas import METRIC_FILE, Line, Replica, Site
 
 ROOT = Path(__file__).parents[2]
+# What a container keeps of this machine: its programs, the number of threads, and the cache that all tests share.
+KEPT = ("PATH", "LANG", "OPENBLAS_NUM_THREADS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 
 
 class Ending(NamedTuple):
@@ -58,9 +60,9 @@ class Run:
         return self._site.directory / self._name / f"workerpool{pool}-{rank}-start{start}"
 
     def _variables(self, container: v1.ContainerSpec, home: Path) -> dict[str, str]:
-        """The environment of a container: nothing of this process but where programs are, and the machine's threads."""
+        """The environment of a container: nothing of this process but KEPT."""
         site = self._site
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "OPENBLAS_NUM_THREADS") if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         contract = {"CLOUD_ML_PROJECT_ID": NUMBER, "CLOUD_ML_JOB_ID": self.job}
         if base := self._spec.base_output_directory.output_uri_prefix:
             base = f"{base.rstrip('/')}/{self.trial}".rstrip("/")

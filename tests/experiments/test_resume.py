@@ -197,18 +197,10 @@ def sweep(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return *SWEEPS[request.param], "--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "3"
 
 
-@pytest.fixture
-def quick(monkeypatch) -> None:
-    """Keep all programs, so that a process started again simulates soon."""
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-
 @pytest.fixture(scope="session")
 def whole_sweep(sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "sweep"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        result = shell("sweep", *sweep, "--out", out)
+    result = shell("sweep", *sweep, "--out", out)
     assert result.status == 0, result
     return out
 
@@ -230,7 +222,7 @@ def written(out: Path) -> int:
     return (out / "config.json").stat().st_mtime_ns if (out / "config.json").exists() else 0
 
 
-def test_a_sweep_that_is_met_anywhere_goes_on_to_the_same_table(sweep, whole_sweep, tmp_path, quick) -> None:
+def test_a_sweep_that_is_met_anywhere_goes_on_to_the_same_table(sweep, whole_sweep, tmp_path) -> None:
     out, seed = tmp_path / "sweep", random.randrange(10**6)
     print(f"the moments are those of seed {seed}")  # shown where it fails
     moments, kept = random.Random(seed), False
