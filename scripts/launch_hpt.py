@@ -11,9 +11,9 @@ from jaxbandit.cli.main import main
 CLOUD = ["--cloud", str(Path(__file__).with_name("cloud.toml"))]
 TRAINING = ["--agent=linucb", "--ratings=synth-100k", "--training-loops=200", "--seeds=8"]
 TUNE = [
-    "--tune=alpha=double:log:0.01:30",
-    "--tune=tikhonov-weight=double:log:0.001:10",
-    "--tune=batch-size=discrete:32,64,128",
+    "--tune=alpha=log:0.01:30",
+    "--tune=tikhonov-weight=log:0.001:10",
+    "--tune=batch-size=32,64,128",
 ]
 STUDY = ["--trials=24", "--parallel=4", "--metric=final_average_return"]
 FINAL = ["--then-train", "--final=training-loops=500", "--final=seeds=64"]

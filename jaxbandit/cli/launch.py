@@ -74,7 +74,7 @@ _final_flags = _flags(
     click.option("--final", multiple=True, metavar="NAME=VALUE", help="flag of that training, as seeds=64"),
 )
 _study_flags = _flags(
-    click.option("--tune", multiple=True, metavar="NAME=RANGE", help="as alpha=double:log:0.01:30"),
+    click.option("--tune", multiple=True, metavar="NAME=RANGE", help="as alpha=log:0.01:30, or NAME=a,b,c"),
     click.option("--metric", default="final_average_return", show_default=True, help="what is best"),
     click.option("--algorithm", default="bayesian", show_default=True, help="bayesian, random or grid"),
     click.option("--trials", type=int, default=24, show_default=True, help="trainings, each with other values"),
@@ -116,7 +116,7 @@ def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
     from jaxbandit.cli import prepare
     from jaxbandit.vertex import launch
 
-    launch.start(prepare.tuning(rest, None, prepare.study(given), _final(given), name))
+    launch.start(prepare.tuning(rest, None, prepare.study(rest, given), _final(given), name))
 
 
 @launch.command()
@@ -199,7 +199,7 @@ def _launch(kind: Literal["train", "sweep", "hpt"], given: Mapping[str, Any]) ->
     where = cloud.read_cloud(given["cloud"], {name: given[name] for name in WORDS})
     rest, name = given["rest"], given["name"]
     if kind == "hpt":
-        asked = prepare.tuning(rest, where, prepare.study(given), _final(given), name)
+        asked = prepare.tuning(rest, where, prepare.study(rest, given), _final(given), name)
     elif kind == "sweep":
         asked = prepare.sweeping(rest, where, name)
     else:

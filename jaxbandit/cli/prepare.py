@@ -22,14 +22,15 @@ LAUNCHERS = ("out", "resume", "distributed")  # flags that the launcher decides
 BESIDE = ("checkpoint_every", "profile", "log_interactions", "propensity_samples")
 
 
-def study(given: Mapping[str, Any]) -> Study:
-    """Make the study that the flags of `launch hpt` and `launch local` describe.
+def study(args: Sequence[str], given: Mapping[str, Any]) -> Study:
+    """Make the study that the flags of `launch hpt` and `launch local` describe, of `jaxbandit run` with `args`.
 
     Raises:
         InputError: a value is not allowed.
     """
     names = ("metric", "algorithm", "trials", "parallel", "max_failed", "stop_early")
-    return checked(Study(read_parameters(given["tune"]), **{name: given[name] for name in names}))
+    (base,) = Trainer.read(("run", *args)).configs
+    return checked(Study(read_parameters(given["tune"], base), **{name: given[name] for name in names}))
 
 
 def training(args: Sequence[str], cloud: Cloud, name: str | None = None) -> Launch:

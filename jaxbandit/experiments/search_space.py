@@ -3,22 +3,20 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge
 
 from jaxbandit._core.errors import InputError, refused_name
-from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters, parse
+from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.experiments.config import LOWEST, plain
+from jaxbandit.experiments.config import LOWEST
+from jaxbandit.experiments.ranges import Range, Value, Values, read_range, read_values
 
 SWEPT_FIELDS = ("batch_size", "training_loops", "steps_per_loop", "delay")
 SAMPLERS = ("sobol", "random")
-DIGITS = 6  # of drawn numbers, so that what is written down is what was run
 MOST = 100_000  # configurations
 
 
@@ -31,12 +29,11 @@ def expand(
     num_configs: int | None = None,
     sampler: str = "sobol",
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Value]]:
     """Make the changes of all configurations: for each agent, grid point and draw one.
 
-    `grid` maps names to `1,2,5`, or to `log:0.01:100:64` with the number of values at the end; `sample` maps them to
-    `log:1e-4:1e-1`, `linear:0:1`, `int:1:8` or `a,b,c`. An entry that only some of the agents have is left out for the
-    others.
+    `grid` and `sample` map names to what `read_values` and `read_range` read. A setting that only some of the agents
+    have is left out for the others.
 
     Raises:
         InputError: none of the agents and not the environment has the setting, a value or a range is not allowed.
@@ -48,23 +45,22 @@ def expand(
         raise InputError("sample and num-configs go together; allowed: both or none")
     if num_configs is not None and not 1 <= num_configs <= MOST:
         raise InputError(f"num_configs is {num_configs}; allowed: 1 to {MOST:,}")
-    known = {agent: _sweepable(agent, env) for agent in agents}
+    known = {agent: sweepable(agent, env) for agent in agents}
     for name in (*grid, *sample):
         if not any(name in settings for settings in known.values()):
             raise refused_name("nothing to sweep is called", name, {n for s in known.values() for n in s})
-    found: dict[str, dict[str, Any]] = {}
+    changes: dict[str, dict[str, Value]] = {}
     for agent, settings in known.items():
-        axes = {name: _values(settings[name], text) for name, text in grid.items() if name in settings}
-        ranges = {name: _range(settings[name], text) for name, text in sample.items() if name in settings}
+        axes = {name: read_values(settings[name], text) for name, text in grid.items() if name in settings}
+        ranges = {name: read_range(settings[name], text) for name, text in sample.items() if name in settings}
         count = num_configs if ranges and num_configs else 1
         if (whole := count * math.prod(map(len, axes.values()))) > MOST:
             raise too_many(whole)
-        points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-        draws = _draw(ranges, count, sampler, seed)
-        for point, draw in product(points, draws):
-            change = {"agent": agent, **point, **draw}
-            found.setdefault(json.dumps(change), change)
-    return list(found.values())
+        combinations = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        for combination, draw in product(combinations, _draw(ranges, count, sampler, seed)):
+            change = {"agent": agent, **combination, **draw}
+            changes.setdefault(json.dumps(change), change)
+    return list(changes.values())
 
 
 def too_many(count: int) -> InputError:
@@ -72,48 +68,17 @@ def too_many(count: int) -> InputError:
     return InputError(f"the sweep has {count:,} configurations; allowed: 1 to {MOST:,}")
 
 
-def _sweepable(agent: str, env: str) -> dict[str, Hyperparameter]:
+def sweepable(agent: str, env: str) -> dict[str, Hyperparameter]:
+    """Settings that may change between configurations, under the names of their flags."""
     fields = {name: Hyperparameter(name, "int", default=1, bounds=(Ge(LOWEST[name]),)) for name in SWEPT_FIELDS}
     settings = {**fields, **hyperparameters(ENVIRONMENTS[env]), **hyperparameters(AGENTS[agent])}
     return {dashed(name): setting for name, setting in settings.items()}
 
 
-def _values(setting: Hyperparameter, text: str) -> list[Any]:
-    """Read the values of a grid: a,b,c or COUNT of them from LOW to HIGH; a tuple of whole numbers is 64x32 there."""
-    if text.startswith(("log:", "linear:")):
-        if text.count(":") != 3:
-            raise InputError(f"{setting.name} is {text!r}; allowed: {text.partition(':')[0]}:LOW:HIGH:COUNT")
-        ends, _, count = text.rpartition(":")
-        scale, low, high = _range(setting, ends)
-        steps = parse(setting._replace(name=f"COUNT of {setting.name}", kind="int", bounds=(Ge(2), Le(MOST))), count)
-        space = np.geomspace if scale == "log" else np.linspace
-        return [_rounded(value, low, high) for value in space(low, high, steps)]
-    parts = (None if part == "auto" and setting.default is None else part for part in text.split(","))
-    return list(dict.fromkeys(plain(parse(setting, part)) for part in parts))
-
-
-def _range(setting: Hyperparameter, text: str) -> list[Any] | tuple[str, float | int, float | int]:
-    """Read what a sample draws from: a list of values, or scale, low, high."""
-    scale, *ends = text.split(":")
-    if scale not in ("log", "linear", "int"):
-        return _values(setting, text)
-    words = f"{setting.name} is {text!r}; allowed: "
-    if len(ends) != 2:
-        raise InputError(f"{words}{scale}:LOW:HIGH")
-    if (scale == "int") != (setting.kind == "int") or setting.kind not in ("int", "float"):
-        ranges = {"int": "int:LOW:HIGH", "float": "log:LOW:HIGH | linear:LOW:HIGH"}
-        raise InputError(f"{words}{ranges.get(setting.kind, 'a,b,c')}")
-    low, high = (parse(setting, end) for end in ends)
-    if low >= high or (scale == "log" and low <= 0):
-        raise InputError(f"{words}LOW < HIGH{', both > 0' if scale == 'log' else ''}")
-    return scale, low, high
-
-
-def _draw(ranges: Mapping[str, Any], count: int, sampler: str, seed: int) -> list[dict[str, Any]]:
-    """Draw points of the unit cube and stretch each axis to its range."""
-    stretch = [partial(_stretch, place) for place in ranges.values()]
+def _draw(ranges: Mapping[str, Range | Values], count: int, sampler: str, seed: int) -> list[dict[str, Value]]:
+    """Draw points of the unit cube, and take the values at their coordinates."""
     drawn = points(len(ranges), count, sampler, seed)
-    return [dict(zip(ranges, (f(u) for f, u in zip(stretch, p, strict=True)), strict=True)) for p in drawn]
+    return [{name: space.at(u) for (name, space), u in zip(ranges.items(), p, strict=True)} for p in drawn]
 
 
 def points(dim: int, count: int, sampler: str, seed: int) -> list[list[float]]:
@@ -129,20 +94,6 @@ def points(dim: int, count: int, sampler: str, seed: int) -> list[list[float]]:
 
         return qmc.Sobol(dim, rng=seed).random_base2(math.ceil(math.log2(count)))[:count].tolist()
     return np.random.default_rng(seed).random((count, dim)).tolist()
-
-
-def _stretch(place: list[Any] | tuple[str, float | int, float | int], u: float) -> Any:
-    if isinstance(place, list):
-        return place[int(u * len(place))]
-    scale, low, high = place
-    if scale == "int":
-        return int(low + math.floor(u * (high - low + 1)))
-    value = low * (high / low) ** u if scale == "log" else low + u * (high - low)
-    return _rounded(value, low, high)
-
-
-def _rounded(value: float, low: float, high: float) -> float:
-    return min(max(float(f"{value:.{DIGITS}g}"), low), high)  # rounding may lead out of a narrow range
 
 
 def dashed(name: str) -> str:

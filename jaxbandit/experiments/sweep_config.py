@@ -111,7 +111,7 @@ def make_plan(
     if eta is not None and eta >= len(changes):
         raise InputError(f"halving: eta is {eta} and there are {len(changes)} configurations; allowed: a smaller eta")
     for change in changes:
-        known = hyperparameters(AGENTS[change["agent"]])
+        known = hyperparameters(AGENTS[str(change["agent"])])
         change |= {dashed(name): plain(value) for name, value in settings.items() if name in known}
     return Plan(base, tuple(changes), metric, eta)
 

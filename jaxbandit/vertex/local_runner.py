@@ -162,12 +162,11 @@ def suggestions(study: Study) -> list[dict[str, Value]]:
     """Points of a study: the whole grid, up to its number of trials, or evenly spread (Sobol) or random ones."""
     names = [parameter.name for parameter in study.parameters]
     if study.algorithm == "grid":
-        axes = (range(p.values[0], p.values[1] + 1) if p.kind == "int" else p.values for p in study.parameters)
-        points = islice(product(*axes), study.trials)
-        return [study.typed(dict(zip(names, point, strict=True))) for point in points]
+        points = product(*(parameter.space.members for parameter in study.parameters))
+        return [dict(zip(names, point, strict=True)) for point in islice(points, study.trials)]
     sampler = "random" if study.algorithm == "random" else "sobol"
     drawn = search_space.points(len(names), study.trials, sampler, seed=0)
-    return [{p.name: p.at(u) for p, u in zip(study.parameters, point, strict=True)} for point in drawn]
+    return [{p.name: p.space.at(u) for p, u in zip(study.parameters, point, strict=True)} for point in drawn]
 
 
 def logs(launch: Launch, trial: str | None = None) -> Iterator[str]:

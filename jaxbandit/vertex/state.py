@@ -15,7 +15,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import write_json, writing
 from jaxbandit.vertex.cloud import Cloud, checked
 from jaxbandit.vertex.requests import CUSTOM, LABELS, TUNING
-from jaxbandit.vertex.study import Parameter, Study
+from jaxbandit.vertex.study import Study, restored
 
 DIRECTORY = "launches"
 FILE, LOCK = "launch.json", ".lock"
@@ -198,8 +198,7 @@ def _launch(content: dict[str, Any], directory: Path) -> Launch:
     if isinstance(content["args"], str) or not all(isinstance(text, str) for text in texts):
         raise ValueError("an entry is of a wrong kind")
     if study:
-        tuned = tuple(Parameter(n, k, tuple(values), scale) for n, k, values, scale in study["parameters"])
-        study = Study(**study | {"parameters": tuned})
+        study = Study(**study | {"parameters": tuple(map(restored, study["parameters"]))})
     return Launch(
         name=content["name"],
         kind=content["kind"],

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from jaxbandit._core.errors import InputError, refused_name
+from jaxbandit._core.hyperparameters import Hyperparameter
+from jaxbandit.experiments.config import REGISTRIES, Config
+from jaxbandit.experiments.ranges import KINDS, SCALES, Range, Value, Values, read_range
+from jaxbandit.experiments.search_space import sweepable
+from jaxbandit.reporting import setting_text
 from jaxbandit.vertex.trainer.metric_file import METRICS
 
-Value = str | int | float  # of a tuned flag
-KINDS = ("double", "int", "discrete", "categorical")
-SCALES = {"linear": "UNIT_LINEAR_SCALE", "log": "UNIT_LOG_SCALE", "reverse-log": "UNIT_REVERSE_LOG_SCALE"}
+SCALE_TYPES = {"linear": "UNIT_LINEAR_SCALE", "log": "UNIT_LOG_SCALE", "reverse-log": "UNIT_REVERSE_LOG_SCALE"}
+WORDS = (*KINDS, *SCALES, "discrete", "categorical")  # with which a range, or values, may begin
 ALGORITHMS = {"bayesian": "ALGORITHM_UNSPECIFIED", "grid": "GRID_SEARCH", "random": "RANDOM_SEARCH"}
 STOPPING: dict[str, dict[str, Any]] = {
     "none": {},
@@ -19,50 +23,49 @@ STOPPING: dict[str, dict[str, Any]] = {
     "decay-curve": {"decayCurveStoppingSpec": {}},
     "convex": {"convexAutomatedStoppingSpec": {}},
 }
-ALLOWED = (
-    "NAME=double:[log:]LOW:HIGH, NAME=int:[log:]LOW:HIGH, NAME=discrete:1,2,3 or NAME=categorical:a,b, "
-    "as alpha=double:log:0.01:30"
-)
+ALLOWED = "NAME=log:LOW:HIGH, NAME=linear:LOW:HIGH, NAME=int:LOW:HIGH or NAME=a,b,c, as alpha=log:0.01:30"
 MOST_CORNERS = 256  # combinations of extreme values that are tried on the trainer's flags
 
 
 class Parameter(NamedTuple):
-    """One tuned flag: a range, or a few values."""
+    """One tuned flag, and what it is chosen from."""
 
     name: str  # of the flag, without --
-    kind: Literal["double", "int", "discrete", "categorical"]
-    values: tuple[Any, ...]  # of a range its ends
-    scale: Literal["linear", "log", "reverse-log"] = "linear"
+    space: Range | Values  # of numbers or of texts alone
+
+    @property
+    def kind(self) -> Literal["double", "int", "discrete", "categorical"]:
+        """What Vertex AI calls such a parameter."""
+        if isinstance(self.space, Range):
+            return "int" if self.space.kind == "int" else "double"
+        return "categorical" if any(isinstance(value, str) for value in self.space.members) else "discrete"
 
     @property
     def spec(self) -> dict[str, Any]:
         """The ParameterSpec of a request."""
         spec: dict[str, Any] = {"parameterId": self.name}
-        if self.kind == "categorical":
-            return spec | {"categoricalValueSpec": {"values": list(self.values)}}
-        if self.kind == "discrete":
-            return spec | {"discreteValueSpec": {"values": list(self.values)}}
-        low, high = (str(value) if self.kind == "int" else value for value in self.values)  # JSON has int64 as text
-        kind = {"double": "doubleValueSpec", "int": "integerValueSpec"}[self.kind]
-        return spec | {kind: {"minValue": low, "maxValue": high}, "scaleType": SCALES[self.scale]}
+        if isinstance(self.space, Values):
+            return spec | {f"{self.kind}ValueSpec": {"values": list(self.space.members)}}
+        low, high, whole = self.space.low, self.space.high, self.kind == "int"
+        ends = {"minValue": str(low), "maxValue": str(high)} if whole else {"minValue": low, "maxValue": high}
+        kind = "integerValueSpec" if whole else "doubleValueSpec"  # JSON has int64 as text
+        return spec | {kind: ends, "scaleType": SCALE_TYPES[self.space.scale]}
 
-    def at(self, share: float) -> Any:
-        """Value at a share of the range, or of the values, in [0, 1)."""
-        if self.kind in ("discrete", "categorical"):
-            return self.typed(self.values[int(share * len(self.values))])
-        low, high = self.values
-        if self.kind == "int" and self.scale == "linear":
-            return low + int(share * (high - low + 1))
-        if self.scale == "reverse-log":
-            return self.typed(low + high - low * (high / low) ** (1 - share))
-        return self.typed(low * (high / low) ** share if self.scale == "log" else low + share * (high - low))
-
-    def typed(self, value: Any) -> Any:
+    def typed(self, value: int | float | str) -> Value:
         """Cast what the service returns, where every number is a double: 32.0 of whole numbers is 32."""
         if self.kind == "categorical":
             return str(value)
-        whole = self.kind == "int" or (self.kind == "discrete" and all(float(v).is_integer() for v in self.values))
-        return round(float(value)) if whole else float(value)
+        is_whole = self.kind == "int" or (
+            isinstance(self.space, Values) and all(isinstance(member, int) for member in self.space.members)
+        )
+        return round(float(value)) if is_whole else float(value)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """Values at which the trainer may refuse the flag: the least and the greatest number, or every text."""
+        if isinstance(self.space, Range):
+            return (self.space.low, self.space.high)
+        return self.space.members if self.kind == "categorical" else (self.space.members[0], self.space.members[-1])
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,17 @@ class Study:
             **STOPPING[self.stop_early],
         }
 
-    def typed(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def typed(self, parameters: Mapping[str, int | float | str]) -> dict[str, Value]:
         """Cast the parameters of a trial, found by their names."""
         known = {parameter.name: parameter for parameter in self.parameters}
         return {name: known[name].typed(value) for name, value in parameters.items()}
 
-    def corners(self) -> list[dict[str, Any]]:
+    def corners(self) -> list[dict[str, Value]]:
         """Points where a refusal by the trainer would mean failing trials.
 
         Every extreme value beside the first ones of the others, and as many of their combinations as are reasonable.
         """
-        ends = {p.name: p.values if p.kind == "categorical" else (p.values[0], p.values[-1]) for p in self.parameters}
+        ends = {parameter.name: parameter.ends for parameter in self.parameters}
         first = {name: values[0] for name, values in ends.items()}
         single = [first | {name: value} for name, values in ends.items() for value in values]
         combinations = itertools.islice(itertools.product(*ends.values()), MOST_CORNERS)
@@ -122,20 +125,27 @@ class Study:
     @property
     def grid_points(self) -> int:
         """Points of the whole grid."""
-        return math.prod(p.values[1] - p.values[0] + 1 if p.kind == "int" else len(p.values) for p in self.parameters)
+        return math.prod(len(parameter.space.members) for parameter in self.parameters)
 
 
-def read_parameters(texts: Sequence[str]) -> tuple[Parameter, ...]:
-    """Read `alpha=double:log:0.01:30` and the like.
+def read_parameters(texts: Sequence[str], base: Config | None = None) -> tuple[Parameter, ...]:
+    """Read `alpha=log:0.01:30` and the like, for trainings whose other flags say `base`.
 
     Raises:
         InputError: one cannot be read, has an empty range, or a name comes twice.
     """
-    parameters = tuple(_read(text) for text in texts)
-    names = [parameter.name for parameter in parameters]
+    named = [_named(text) for text in texts]
+    names = [name for name, _ in named]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"tune has {twice} twice; allowed: once")
-    return parameters
+    settings = _settings(base or Config(), dict(named))
+    return tuple(_parameter(name, text, settings.get(name)) for name, text in named)
+
+
+def restored(entry: Sequence[Any]) -> Parameter:
+    """Make a parameter of its JSON."""
+    name, space = entry
+    return Parameter(name, Values(tuple(space["members"])) if "members" in space else Range(**space))
 
 
 def checked(study: Study) -> Study:
@@ -161,43 +171,59 @@ def checked(study: Study) -> Study:
         raise InputError(f"max-failed is {study.max_failed} of {study.trials} trials; allowed: 1 to {study.trials}")
     doubles = [parameter.name for parameter in study.parameters if parameter.kind == "double"]
     if study.algorithm == "grid" and doubles:
-        raise InputError(f"tune has double {doubles[0]} in a grid search; allowed there: int, discrete, categorical")
+        raise InputError(f"tune has double {doubles[0]} in a grid search; allowed there: int:LOW:HIGH or a,b,c")
     return study
 
 
-def _read(text: str) -> Parameter:
+def _named(text: str) -> tuple[str, str]:
     name, _, rest = text.partition("=")
     name = name.strip().removeprefix("--").replace("_", "-")
-    kind, _, rest = rest.partition(":")
-    if not name or kind not in KINDS or not rest:
+    if not name or not rest:
         raise InputError(f"tune is {text!r}; allowed: {ALLOWED}")
-    if kind in ("discrete", "categorical"):
-        return Parameter(name, kind, _values(name, kind, rest))  # type: ignore[arg-type]
-    parts = rest.split(":")
-    scale = parts.pop(0) if parts[0] in SCALES else "linear"
+    return name, rest
+
+
+def _settings(base: Config, tuned: Mapping[str, str]) -> dict[str, Hyperparameter]:
+    """Settings of the agents and environments of the trials, by the names of their flags."""
+    chosen = {kind: _texts(tuned.get(kind, getattr(base, kind))) for kind in REGISTRIES}
+    known = ([name for name in chosen[kind] if name in REGISTRIES[kind]] for kind in ("agent", "env"))
+    return {name: setting for pair in itertools.product(*known) for name, setting in sweepable(*pair).items()}
+
+
+def _texts(text: str) -> list[str]:
+    return [part.strip() for part in text.removeprefix("categorical:").split(",")]
+
+
+def _parameter(name: str, text: str, setting: Hyperparameter | None) -> Parameter:
+    """Make the parameter of a flag, which need not be a setting."""
+    word, colon, _ = text.partition(":")
+    if colon and word not in WORDS and (setting is None or setting.kind != "text"):
+        raise InputError(f"tune is {f'{name}={text}'!r}; allowed: {ALLOWED}")
+    if setting is None or word == "categorical":
+        setting = Hyperparameter(name, _kind(text), "", (), (), "")
+    elif word == "int" and setting.kind == "float":  # whole numbers are floats too
+        setting = setting._replace(kind="int")
     try:
-        low, high = (_number(part, kind) for part in parts)
-    except ValueError:
-        raise InputError(f"tune {name} is {rest!r}; allowed: {ALLOWED}") from None
-    if not low < high:
-        raise InputError(f"tune {name} goes from {low} to {high}; allowed: a minimum below the maximum")
-    if scale != "linear" and low <= 0:
-        raise InputError(f"tune {name} goes from {low} on a {scale} scale; allowed: a minimum > 0")
-    return Parameter(name, kind, (low, high), scale)  # type: ignore[arg-type]
+        space = read_range(setting, text)
+    except InputError as error:
+        raise InputError(f"tune {error}") from None
+    if isinstance(space, Range):
+        return Parameter(name, space)
+    if len(space.members) <= text.count(","):
+        raise InputError(f"tune {name} is {text!r}; allowed: different values")
+    numbers = [value for value in space.members if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) == len(space.members):
+        return Parameter(name, Values(tuple(sorted(numbers))))
+    return Parameter(name, Values(tuple("auto" if value is None else setting_text(value) for value in space.members)))
 
 
-def _values(name: str, kind: str, text: str) -> tuple[Any, ...]:
+def _kind(text: str) -> Literal["int", "float", "text"]:
+    """Kind of the values that a text names, where no setting says it."""
+    word = text.partition(":")[0]
+    if word in WORDS and word != "discrete":
+        return "int" if word == "int" else "text" if word == "categorical" else "float"
     try:
-        values = [_number(part, kind) if kind == "discrete" else part.strip() for part in text.split(",")]
+        numbers = [float(part) for part in text.removeprefix("discrete:").split(",")]
     except ValueError:
-        raise InputError(f"tune {name} is {text!r}; allowed: numbers, as discrete:32,64,128") from None
-    if "" in values or len(set(values)) < len(values):
-        raise InputError(f"tune {name} is {text!r}; allowed: different values, none of them empty")
-    return tuple(sorted(values)) if kind == "discrete" else tuple(values)
-
-
-def _number(text: str, kind: str) -> Any:
-    number = float(text)
-    if not math.isfinite(number) or (kind == "int" and not number.is_integer()):
-        raise ValueError
-    return int(number) if kind == "int" else number
+        return "float" if word == "discrete" else "text"
+    return "int" if all(number.is_integer() for number in numbers) else "float"

@@ -30,10 +30,10 @@ class Trial(NamedTuple):
 
 
 def read(study: Study, job: JobJson) -> list[Trial]:
-    """Read the trials of a job; a metric that is 0 has no value in the service's JSON."""
+    """Read the trials of a job; a parameter or a metric that is 0 has no value in the service's JSON."""
     trials = []
     for trial in job.get("trials", ()):
-        parameters = {p["parameterId"]: p.get("value") for p in trial.get("parameters", ())}
+        parameters = {p["parameterId"]: p.get("value", 0.0) for p in trial.get("parameters", ())}
         metrics = {m["metricId"]: m.get("value", 0.0) for m in trial.get("finalMeasurement", {}).get("metrics", ())}
         value = float(metrics.get(study.metric, math.nan))
         trials.append(

@@ -72,6 +72,37 @@ def test_a_grid_may_be_evenly_spaced_between_its_ends() -> None:
     assert ends == [0.12345649, 0.12345651]  # six digits of either lie outside
 
 
+def test_a_grid_of_whole_numbers_has_all_of_them_or_some_that_are_spaced() -> None:
+    assert [c["num-actions"] for c in grid(num_actions="int:2:5")] == [2, 3, 4, 5]
+    assert [c["batch-size"] for c in grid(batch_size="int:log:1:1024:6")] == [1, 4, 16, 64, 256, 1024]
+    assert [c["batch-size"] for c in grid(batch_size="int:linear:1:4:9")] == [1, 2, 3, 4]  # each once
+
+
+def test_a_reverse_logarithmic_range_is_fine_at_its_upper_end() -> None:
+    assert [c["gamma"] for c in grid(gamma="reverse-log:0.01:1:3")] == [0.01, 0.91, 1.0]
+    drawn = [c["gamma"] for c in sample(64, gamma="reverse-log:0.01:1")]
+    assert all(0.01 <= value <= 1 for value in drawn)
+    assert 28 <= sum(value > 0.91 for value in drawn) <= 36
+
+
+def test_the_words_of_vertex_ai_may_stand_before_a_range_and_before_values() -> None:
+    same = {"alpha": "log:0.1:10", "gamma": "linear:0.5:1", "batch-size": "8,32", "ties": "random,first"}
+    words = {
+        "alpha": "double:log:0.1:10",
+        "gamma": "double:0.5:1",
+        "batch-size": "discrete:8,32",
+        "ties": "categorical:random,first",
+    }
+    assert sample(8, **words) == sample(8, **same)
+    assert grid(alpha="double:log:0.1:10:3", ties=words["ties"]) == grid(alpha="log:0.1:10:3", ties=same["ties"])
+
+
+def test_whole_numbers_may_be_drawn_on_a_logarithmic_scale() -> None:
+    drawn = [c["batch-size"] for c in sample(64, batch_size="int:log:1:1024", alpha="linear:0:1")]
+    assert all(isinstance(value, int) and 1 <= value <= 1024 for value in drawn)
+    assert 28 <= sum(value <= 32 for value in drawn) <= 38
+
+
 def test_layers_and_automatic_settings_arrive_in_the_configs() -> None:
     plan = make_plan(
         Config(), {}, ["neural-boltzmann"], grid={"user-layers": "64x32,8", "standardize": "auto,true"}, sample={}
@@ -98,7 +129,11 @@ def test_layers_and_automatic_settings_arrive_in_the_configs() -> None:
         ({"alpha": "log:0:1:3"}, ("LOW < HIGH, both > 0",)),
         ({"alpha": "linear:0:1:1"}, ("COUNT of alpha is '1'", ">= 2")),
         ({"alpha": "linear:0:1:x"}, ("COUNT of alpha is 'x'", "a whole number")),
-        ({"batch_size": "linear:1:8:2"}, ("batch_size is 'linear:1:8'", "int:LOW:HIGH")),
+        ({"alpha": "double:log:1:8"}, ("alpha is 'double:log:1:8'", "double:log:LOW:HIGH:COUNT")),
+        ({"batch_size": "int:8:1"}, ("batch_size is 'int:8:1'", "LOW < HIGH")),
+        ({"batch_size": "int:1"}, ("batch_size is 'int:1'", "int:LOW:HIGH")),
+        ({"batch_size": "int:1:2147483647"}, ("2,147,483,647 configurations", "1 to 100,000")),
+        ({"batch_size": "linear:1:8:2"}, ("batch_size is 'linear:1:8:2'", "int:LOW:HIGH")),
     ],
 )
 def test_a_grid_with_a_fault_is_refused(axes, words) -> None:

@@ -1,13 +1,16 @@
 """What a study searches: reading, checks, types of values, points on this machine."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
 from jaxbandit._core.errors import InputError
+from jaxbandit.experiments.config import Config
+from jaxbandit.experiments.ranges import Range, Values
 from jaxbandit.vertex import trials
 from jaxbandit.vertex.local_runner import suggestions
-from jaxbandit.vertex.study import Parameter, Study, checked, read_parameters
+from jaxbandit.vertex.study import Parameter, Study, checked, read_parameters, restored
 
 ALPHA = "alpha=double:log:0.01:30"
 
@@ -20,28 +23,69 @@ def test_parameters_are_read_with_their_kinds_and_scales():
     assert read_parameters(
         [ALPHA, "train_steps=int:1:8", "batch-size=discrete:64,32", "agent=categorical:linucb,lints"]
     ) == (
-        Parameter("alpha", "double", (0.01, 30.0), "log"),
-        Parameter("train-steps", "int", (1, 8)),
-        Parameter("batch-size", "discrete", (32.0, 64.0)),
-        Parameter("agent", "categorical", ("linucb", "lints")),
+        Parameter("alpha", Range("float", "log", 0.01, 30.0)),
+        Parameter("train-steps", Range("int", "linear", 1, 8)),
+        Parameter("batch-size", Values((32, 64))),
+        Parameter("agent", Values(("linucb", "lints"))),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "same", "kind"),
+    [
+        ("alpha=log:0.01:30", "alpha=double:log:0.01:30", "double"),
+        ("gamma=reverse-log:0.5:1", "gamma=double:reverse-log:0.5:1", "double"),
+        ("gamma=linear:0.5:1", "gamma=double:0.5:1", "double"),
+        ("alpha=1,0.1", "alpha=discrete:0.1,1", "discrete"),
+        ("batch-size=128,32", "batch-size=discrete:32,128", "discrete"),
+        ("batch-size=int:log:8:128", "batch_size=int:log:8:128", "int"),
+        ("features=concat,hadamard", "features=categorical:concat,hadamard", "categorical"),
+        ("add-bias=true,false", "add-bias=categorical:true,false", "categorical"),
+        ("standardize=auto,true", "standardize=categorical:auto,true", "categorical"),
+        ("agent=linucb,lints", "agent=categorical:linucb,lints", "categorical"),
+        ("seeds=2,8", "seeds=discrete:2,8", "discrete"),
+        ("surprise=log:1:2", "surprise=double:log:1:2", "double"),
+    ],
+)
+def test_the_kind_of_a_parameter_follows_from_its_setting(text, same, kind):
+    (parameter,) = read_parameters([text])
+    assert (parameter,) == read_parameters([same])
+    assert parameter.kind == kind
+
+
+def test_the_settings_are_those_of_the_agents_that_the_trials_have():
+    layers = "user-layers=64x32,8"
+    (parameter,) = read_parameters([layers], Config(agent="neural-boltzmann"))
+    assert parameter.space == Values(("64x32", "8"))
+    assert read_parameters(["agent=linucb,neural-boltzmann", layers])[1] == parameter
+    (parameter,) = read_parameters(["temperature=int:1:3"], Config(agent="neural-boltzmann"))
+    assert parameter.space == Range("int", "linear", 1, 3)  # of a float, whole numbers alone
+    with pytest.raises(InputError, match="tune window is 'log:1:9'; allowed: int:LOW:HIGH"):
+        read_parameters(["window=log:1:9"], Config(agent="sliding-window-linucb"))
+
+
+def test_a_launch_that_was_written_is_read_back():
+    for parameter in read_parameters(SCALES):
+        assert restored(json.loads(json.dumps(["x", asdict(parameter.space)]))) == parameter._replace(name="x")
 
 
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["alpha"], "allowed: NAME=double:"),
-        (["alpha=float:0:1"], "allowed: NAME=double:"),
-        (["alpha=double:0.1"], "tune alpha is '0.1'"),
-        (["alpha=double:a:b"], "tune alpha is 'a:b'"),
+        (["alpha"], "allowed: NAME=log:"),
+        (["alpha=float:0:1"], "allowed: NAME=log:"),
+        (["other=float:0:1"], "allowed: NAME=log:"),
+        (["alpha=double:0.1"], "tune alpha is 'double:0.1'; allowed: double:LOW:HIGH"),
+        (["alpha=double:a:b"], "tune alpha is 'a'"),
         (["alpha=double:nan:1"], "tune alpha"),
-        (["alpha=double:2:1"], "goes from 2.0 to 1.0; allowed: a minimum below the maximum"),
-        (["alpha=double:1:1"], "a minimum below the maximum"),
-        (["alpha=double:log:0:1"], "on a log scale; allowed: a minimum > 0"),
-        (["k=int:0.5:3"], "tune k"),
-        (["k=discrete:1,b"], "numbers, as discrete:32,64,128"),
+        (["alpha=double:2:1"], "tune alpha is 'double:2:1'; allowed: LOW < HIGH"),
+        (["alpha=double:1:1"], "allowed: LOW < HIGH"),
+        (["alpha=double:log:0:1"], "tune alpha is 'double:log:0:1'; allowed: LOW < HIGH, both > 0"),
+        (["k=int:0.5:3"], "tune k is '0.5'; allowed: a whole number"),
+        (["batch-size=double:1:3"], "tune batch_size is 'double:1:3'; allowed: int:LOW:HIGH"),
+        (["k=discrete:1,b"], "tune k is 'b'; allowed: a number"),
         (["k=discrete:1,1"], "different values"),
-        (["agent=categorical:a,,b"], "none of them empty"),
+        (["agent=categorical:a,,b"], "tune agent is ''"),
         ([ALPHA, "--alpha=int:1:2"], "tune has alpha twice"),
     ],
 )
@@ -117,6 +161,12 @@ def test_the_best_trial_has_the_best_value_whatever_its_sign(metric, values, num
     }
 
 
+def test_a_parameter_that_is_zero_has_no_value_in_the_services_json():
+    of = study("alpha=0,1")
+    (trial,) = trials.read(of, {"trials": [{"id": "1", "parameters": [{"parameterId": "alpha"}]}]})
+    assert trial.parameters == {"alpha": 0.0}
+
+
 def test_trials_that_did_not_succeed_are_not_the_best():
     of = study(ALPHA)
     found = job(of, 1.0, 2.0)
@@ -143,11 +193,11 @@ def test_points_on_this_machine_lie_within_their_ranges_and_reach_all_of_them():
     for parameter in of.parameters:
         found = [point[parameter.name] for point in points]
         if parameter.kind in ("double", "int"):
-            low, high = parameter.values
+            low, high = parameter.ends
             assert low <= min(found) < low + 0.2 * (high - low) + 1
             assert low + 0.6 * (high - low) < max(found) <= high
         else:
-            assert set(found) == set(map(parameter.typed, parameter.values))
+            assert set(found) == set(parameter.space.members)
     below = sum(point["alpha"] < (0.01 * 30) ** 0.5 for point in points)
     assert 28 <= below <= 36  # half of them below the geometric mean
     above = sum(point["b"] > 101 - 10 for point in points)
