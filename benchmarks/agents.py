@@ -26,7 +26,7 @@ from scaling_plot import BLUE, GREY, GRID, INK, ORANGE, short, style
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, checked
-from jaxbandit.experiments.run import World, build, make_environment
+from jaxbandit.experiments.world import World, build, make_environment
 from jaxbandit.simulation import lanes as sweep
 from jaxbandit.simulation.metrics import mean_stderr
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="measure nothing, draw the lines of this file again")
     arguments = parser.parse_args()
     if arguments.plot is None:
-        report, made = Report(arguments.out), {env: make_environment(checked(Config(env=env))) for env in WORLDS}
+        report, made = Report(arguments.out), {env: make_environment(checked(Config(env=env)).world) for env in WORLDS}
         for agent in [agent for agent in arguments.agents if agent not in BOUNDS]:
             for world in worlds(agent, made):
                 report.add(**measure(*world, arguments.rounds, arguments.seconds))

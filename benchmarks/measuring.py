@@ -28,7 +28,7 @@ class Runner(NamedTuple):
 
 
 def lanes_runner(world: Any, *, batch_size: int, configurations: int = 1, seeds: int = 1) -> Runner:
-    """Compile `configurations` x `seeds` lanes of a world of `experiment.build`, and run their first two rounds."""
+    """Compile `configurations` x `seeds` lanes of a `World`, and run their first two rounds."""
     grid = {name: jnp.broadcast_to(values, (configurations,)) for name, values in world.grid.items()}
     if configurations > 1:
         grid["alpha"] = jnp.geomspace(*ALPHAS, configurations)

@@ -18,7 +18,7 @@ from measuring import ALPHAS, Report, lanes_runner, timed
 from throughput import CASES, world_of
 
 from jaxbandit.data import load
-from jaxbandit.experiments.run import World
+from jaxbandit.experiments.world import World
 from jaxbandit.simulation import rounds as simulate
 
 NAMES = ("reference", "batch 4096", "sweep")

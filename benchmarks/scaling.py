@@ -24,7 +24,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.data import Ratings
 from jaxbandit.data.ratings import Truth
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.experiments.run import World
+from jaxbandit.experiments.world import World
 
 BASE = {"configurations": 1, "seeds": 1, "batch_size": 128, "num_actions": 20, "rank_k": 20, "items": 1682}
 LANES = (1, 4, 16, 64, 256, 1024)

@@ -24,7 +24,8 @@ from measuring import Report, lanes_runner, rates, timed
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
-from jaxbandit.experiments.run import Config, World, build, checked
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.world import World, build
 
 REFERENCE = {"env_settings": {"factorizer": "svd"}, "agent_settings": {"alpha": 10.0, "tikhonov_weight": 0.001}}
 NEURAL = {"agent": "neural-epsilon-greedy", "agent_settings": {}}

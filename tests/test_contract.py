@@ -17,7 +17,7 @@ from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config
-from jaxbandit.experiments.run import check_slates
+from jaxbandit.experiments.world import check_slates
 from jaxbandit.simulation import lanes as sweep
 from jaxbandit.simulation import rounds
 from jaxbandit.simulation.checkpoints import Checkpoints

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxbandit._core.errors import Failure, InputError, unknown
 from jaxbandit._core.signals import Interrupted, interruptible
 from jaxbandit.cli.command_line import EvaluateCommand, RunCommand, SweepCommand, chosen_config, chosen_plan
 from jaxbandit.cli.launch import launch
+from jaxbandit.vertex.trainer import RESULTS, is_container
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -71,9 +73,9 @@ def cli() -> None:
 cli.add_command(launch)
 
 
-@cli.command(cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
+@cli.command("run", cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
 @click.pass_context
-def run(
+def run_command(
     ctx: click.Context,
     out: str | None,
     resume: bool,
@@ -90,23 +92,31 @@ def run(
     """
     from jaxbandit import reporting
     from jaxbandit._core import processes
-    from jaxbandit.experiments import run as experiment
-    from jaxbandit.vertex.trainer import job as trainer
+    from jaxbandit.experiments.run import run
 
     _prepare(out, resume, distributed)
-    chosen = chosen_config(ctx)
-    options: dict[str, Any] = {"checkpoint_every": checkpoint_every, "profile": profile}
-    options |= {"log_interactions": log_interactions, "propensity_samples": propensity_samples}
-    with trainer.job(chosen, out, _new_directory(f"{chosen.agent}-{chosen.env}"), resume) as job:
-        summary = experiment.run(chosen, job.places, resume=job.resume, report=job.report, **options)
+    config = chosen_config(ctx)
+    with _job(config, out, f"{config.agent}-{config.env}", resume) as job:
+        summary = run(
+            config,
+            job.places,
+            resume=job.resume,
+            checkpoint_every=checkpoint_every,
+            profile=profile,
+            log_interactions=log_interactions,
+            propensity_samples=propensity_samples,
+            report=job.report,
+        )
         job.finish(summary)
     if processes.is_first():
-        reporting.print_table(summary, agent=chosen.agent, directory=out or str(job.places.results))
+        reporting.print_table(summary, agent=config.agent, directory=out or str(job.places.results))
 
 
-@cli.command(cls=SweepCommand, short_help="Simulate many configurations: a ranked table, a picture, the best one.")
+@cli.command(
+    "sweep", cls=SweepCommand, short_help="Simulate many configurations: a ranked table, a picture, the best one."
+)
 @click.pass_context
-def sweep(
+def sweep_command(
     ctx: click.Context,
     out: str | None,
     resume: bool,
@@ -121,17 +131,22 @@ def sweep(
     --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
     """
     from jaxbandit._core import processes
-    from jaxbandit.experiments import sweep as search
-    from jaxbandit.vertex.trainer import job as trainer
+    from jaxbandit.experiments.sweep import show, sweep
 
     _prepare(out, resume, distributed)
-    chosen = chosen_plan(ctx)
-    limits: dict[str, Any] = {"checkpoint_every": checkpoint_every, "max_lanes": max_lanes, "profile": profile}
-    with trainer.job(chosen, out, _new_directory(f"sweep-{chosen.base.agent}-{chosen.base.env}"), resume) as job:
-        summary = search.run(chosen, job.places, resume=job.resume, **limits)
+    plan = chosen_plan(ctx)
+    with _job(plan, out, f"sweep-{plan.base.agent}-{plan.base.env}", resume) as job:
+        summary = sweep(
+            plan,
+            job.places,
+            resume=job.resume,
+            checkpoint_every=checkpoint_every,
+            max_lanes=max_lanes,
+            profile=profile,
+        )
         job.finish(summary)
     if processes.is_first():
-        search.show(chosen, summary, out or str(job.places.results))
+        show(plan, summary, out or str(job.places.results))
 
 
 @cli.command(cls=EvaluateCommand, short_help="Estimate what another policy would have earned on logged users.")
@@ -198,16 +213,25 @@ def compare(directories: tuple[str, ...], out: str) -> None:
 
 def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
     """Join the other processes, and have compiled programs kept."""
-    from jaxbandit.vertex.trainer import job as trainer
+    from jaxbandit._core import processes
 
-    if resume and not (out or trainer.results()):
+    if resume and not (out or os.environ.get(RESULTS)):
         raise InputError("resume: --out is missing; allowed: the --out of an interrupted run")
-    trainer.join(distributed)
+    if distributed or processes.pool() is not None:
+        processes.join()
     _keep_programs()
 
 
-def _new_directory(name: str) -> str:
-    return f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+def _job(asked: Any, out: str | None, name: str, resume: bool) -> AbstractContextManager[Any]:
+    """Lay out a run or a sweep: at home in one directory, in a container as Vertex AI says."""
+    new = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    if is_container(os.environ):
+        from jaxbandit.vertex.trainer import job
+
+        return job.job(asked, out, new, resume)
+    from jaxbandit.experiments.job import at_home
+
+    return nullcontext(at_home(out or new, resume))
 
 
 def _keep_programs() -> None:

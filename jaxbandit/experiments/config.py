@@ -21,6 +21,18 @@ RATINGS = ("ratings", "user_column", "item_column", "rating_column")
 
 
 @dataclass(frozen=True)
+class WorldConfig:
+    """The entries of a config that make its world. Equal ones make the same."""
+
+    env: str
+    ratings: str
+    user_column: str | None
+    item_column: str | None
+    rating_column: str | None
+    env_settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that the numbers of a run depend on, and nothing else."""
 
@@ -43,6 +55,11 @@ class Config:
     def rounds(self) -> int:
         """Rounds of each lane."""
         return self.training_loops * self.steps_per_loop
+
+    @property
+    def world(self) -> WorldConfig:
+        """What makes its world."""
+        return WorldConfig(**{f.name: getattr(self, f.name) for f in fields(WorldConfig)})
 
 
 def checked(config: Config) -> Config:

@@ -31,7 +31,7 @@ class Places(NamedTuple):
         """Whether the checkpoints lie elsewhere than at home, where `--resume --out` finds them."""
         return self.checkpoints != self.results / CHECKPOINTS
 
-    def way_on(self, command: str) -> str:
+    def resume_hint(self, command: str) -> str:
         """Say how to go on with what was interrupted."""
         return "start the same again" if self.apart else f"jaxbandit {command} --resume --out {self.results}"
 

@@ -1,28 +1,29 @@
-"""Plan -> worlds -> rungs -> the files of a sweep. What is simulated when and where is decided in `rungs`."""
+"""`jaxbandit sweep`: many configurations on the same users, a ranked table of them, and the best one's flags.
 
-from collections.abc import Sequence
+The steps of it are those of `run.carry_out`; here is what a sweep writes.
+"""
+
+from functools import partial
 from typing import Any
 
-import numpy as np
 import polars as pl
-from etils import epath
 
 from jaxbandit import reporting
 from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import write_bytes, write_json
-from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments import run_directory
-from jaxbandit.experiments.config import Config, flag_values
-from jaxbandit.experiments.halving import Group, Result, Runner, check_delays, tabulate
-from jaxbandit.experiments.run import phase
+from jaxbandit.experiments.config import flag_values
+from jaxbandit.experiments.halving import tabulate
+from jaxbandit.experiments.run import carry_out
 from jaxbandit.experiments.run_directory import Places
-from jaxbandit.experiments.sweep_config import Plan, groups
+from jaxbandit.experiments.runner import Finished, Options
+from jaxbandit.experiments.sweep_config import Plan
 
-BEST = 5  # configurations whose learning curves are kept
+NUM_LEADERS = 5  # configurations whose learning curves are kept
 
 
-def run(
+def sweep(
     plan: Plan,
     out: str | Places,
     *,
@@ -33,73 +34,21 @@ def run(
 ) -> dict[str, Any]:
     """Simulate all configurations, and leave their ranked table in directory `out`; return summary.json's content.
 
-    Lanes of a rung that is not the first are simulated from their first round again: the survivors' old lanes beside
-    their new seeds fill a program of a fixed shape, where lanes left out would save nothing.
+    Args:
+        plan: the configurations, and what ranks them.
+        out: a directory, new or empty, gs:// too.
+        resume: go on with what was interrupted in `out`.
+        checkpoint_every: training loops between checkpoints; by default the state is saved after each chunk, as long as
+            that takes less than a tenth of the time.
+        max_lanes: lanes that are simulated at a time; by default as many as fit the memory.
+        profile: leave a trace of the first chunks beside the TensorBoard events.
 
     Raises:
         InputError: bad input; an existing result is untouched.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    configs = plan.configs()
-    experiment.loops_between(checkpoint_every, configs[0])
-    if max_lanes is not None and max_lanes < 1:
-        raise InputError(f"max_lanes is {max_lanes}; allowed: a whole number > 0")
-    places = run_directory.places(out)
-    finished = experiment.look(plan, places, resume)
-    if finished is not None:
-        return finished
-    check_delays(configs, plan.eta)
-    built = _build(configs)
-    with run_directory.claimed(plan, places, resume):
-        max_lanes = _limit(max_lanes, places.checkpoints / "max_lanes")
-        runner = Runner(plan, configs, built, places, checkpoint_every, max_lanes, profile)
-        results, decisions = runner.run()
-        best = _write(plan, configs, results, decisions, places)
-        summary = reporting.summarize(
-            results[best].curves, compile_seconds=runner.compile_seconds, run_seconds=runner.seconds
-        )
-        world = next(group.world for group in built if best in group.members)
-        rate = runner.simulated / runner.seconds if runner.seconds else None
-        summary |= {
-            "interactions_per_second": rate,
-            "world": dict(world.environment.facts),
-            "device": experiment.device(),
-            "sweep": {
-                "configurations": len(configs),
-                "programs": len(built),
-                "interactions": runner.interactions,
-                "metric": plan.metric,
-            },
-        }
-        processes.by_first(lambda: _end(places, summary))
-    return summary
-
-
-def _limit(max_lanes: int | None, path: epath.Path) -> int | None:
-    """Keep the limit, or find that of the interrupted sweep, whose checkpoints have its shape; 0 is for none."""
-
-    def look() -> np.ndarray:
-        kept = int(path.read_text()) if path.exists() else max_lanes or 0
-        if max_lanes is not None and max_lanes != kept:
-            raise InputError(f"max_lanes is {max_lanes}, but was {kept or 'not given'} before; allowed: the same")
-        write_bytes(path, str(kept).encode())
-        return np.array(kept)
-
-    return int(processes.from_first(look, lambda: np.zeros((), int))) or None
-
-
-def _build(configs: Sequence[Config]) -> list[Group]:
-    """Make the worlds, each environment once."""
-    made: dict[str, Any] = {}
-    found = []
-    for members in groups(configs):
-        config = configs[members[0]]
-        key = repr([getattr(config, name) for name in ("env", "ratings", "env_settings", "user_column", "item_column")])
-        if key not in made:
-            with phase(f"building {config.env}"):
-                made[key] = experiment.make_environment(config)
-        found.append(Group(members, config, experiment.build(*(configs[i] for i in members), made=made[key])))
-    return found
+    options = Options(resume, checkpoint_every, max_lanes, profile)
+    return carry_out(plan, run_directory.places(out), options, partial(_write, plan))
 
 
 def show(plan: Plan, summary: dict[str, Any], out: str) -> None:
@@ -113,43 +62,34 @@ def show(plan: Plan, summary: dict[str, Any], out: str) -> None:
     reporting.print_leaderboard(frame, swept=plan.swept, metric=plan.metric, totals=totals, directory=out)
 
 
-def _write(
-    plan: Plan,
-    configs: Sequence[Config],
-    results: dict[int, Result],
-    decisions: list[pl.DataFrame],
-    places: Places,
-) -> int:
-    """Write tables, pictures and the best configuration; return which one it is."""
-    directory = places.results
-    frame = tabulate(plan, configs, dict(sorted(results.items())))
-    leaders = frame["configuration"][:BEST].to_list()
-    best = {reporting.name_settings(flag_values(configs[i]), plan.swept): results[i].curves for i in leaders}
-
-    def write() -> None:
-        reporting.write_results(directory, frame)
-        if plan.eta:
-            table = pl.concat(
-                [d.insert_column(0, pl.lit(r).alias("rung_number")) for r, d in enumerate(decisions)],
-                how="diagonal_relaxed",
-            )
-            write_bytes(directory / "halving.csv", table.write_csv().encode())
-        seeds = results[leaders[0]].curves.sums.regret.shape[1]
-        write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
-        reporting.write_metrics_csv(directory / "metrics.csv", results[leaders[0]].curves)
-        for rank, (name, curves) in enumerate(best.items(), start=1):
-            with reporting.EventLog(places.tensorboard / f"{rank} {name}") as events:
-                events.append(curves)
-        title = f"{len(configs)} configurations on {configs[0].env}"
-        path = directory / "sweep.png"
-        reporting.plot_sweep(path, frame, best, swept=plan.swept, metric=plan.metric, title=title)
-
-    processes.by_first(write)
-    return leaders[0]
+def _write(plan: Plan, finished: Finished, places: Places) -> tuple[int, dict[str, Any]]:
+    """Write the results of a sweep; return its best configuration, and the summary's part on the sweep."""
+    frame = tabulate(plan, finished.configs, finished.results)
+    leaders = frame["configuration"][:NUM_LEADERS].to_list()
+    processes.by_first(lambda: _write_files(plan, finished, places, frame, leaders))
+    about = {
+        "configurations": len(finished.configs),
+        "programs": finished.num_programs,
+        "interactions": finished.interactions,
+        "metric": plan.metric,
+    }
+    return leaders[0], {"sweep": about}
 
 
-def _end(places: Places, summary: dict[str, Any]) -> None:
-    """Write the summary, which says that all is there; what could be resumed is not needed any more."""
-    write_json(places.results / "summary.json", summary)
-    if places.checkpoints.exists():
-        places.checkpoints.rmtree()
+def _write_files(plan: Plan, finished: Finished, places: Places, frame: pl.DataFrame, leaders: list[int]) -> None:
+    directory, configs, results = places.results, finished.configs, finished.results
+    reporting.write_results(directory, frame)
+    if finished.decisions:
+        rungs = [table.insert_column(0, pl.lit(i).alias("rung_number")) for i, table in enumerate(finished.decisions)]
+        write_bytes(directory / "halving.csv", pl.concat(rungs, how="diagonal_relaxed").write_csv().encode())
+    best = results[leaders[0]].curves
+    seeds = best.sums.regret.shape[1]
+    write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
+    reporting.write_metrics_csv(directory / "metrics.csv", best)
+    curves = {reporting.name_settings(flag_values(configs[i]), plan.swept): results[i].curves for i in leaders}
+    for rank, (name, one) in enumerate(curves.items(), start=1):
+        with reporting.EventLog(places.tensorboard / f"{rank} {name}") as events:
+            events.append(one)
+    title = f"{len(configs)} configurations on {configs[0].env}"
+    path = directory / "sweep.png"
+    reporting.plot_sweep(path, frame, curves, swept=plan.swept, metric=plan.metric, title=title)

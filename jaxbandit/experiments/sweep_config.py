@@ -5,7 +5,7 @@ It runs nothing.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jaxbandit._core.errors import InputError, refused_name
@@ -114,20 +114,6 @@ def make_plan(
         known = hyperparameters(AGENTS[str(change["agent"])])
         change |= {dashed(name): plain(value) for name, value in settings.items() if name in known}
     return Plan(base, tuple(changes), metric, eta)
-
-
-def groups(configs: Sequence[Config]) -> list[list[int]]:
-    """Indices of configurations that share a compiled program: those that differ in traced settings alone."""
-    found: dict[str, list[int]] = {}
-    for index, config in enumerate(configs):
-        static = {k: v for k, v in config.agent_settings.items() if k not in traced(config.agent)}
-        found.setdefault(json.dumps(asdict(replace(config, agent_settings=static)), sort_keys=True), []).append(index)
-    return list(found.values())
-
-
-def traced(agent: str) -> list[str]:
-    """Settings of an agent that are traced, in order."""
-    return [name for name, setting in hyperparameters(AGENTS[agent]).items() if setting.is_traced]
 
 
 def _entries(base: Config, change: Mapping[str, Any]) -> dict[str, Any]:

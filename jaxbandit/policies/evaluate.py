@@ -4,7 +4,7 @@ The policy acts with one state, fresh or the last one of another run, and learns
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +16,15 @@ from rich.console import Console
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_json
-from jaxbandit.experiments import interaction_log, run
+from jaxbandit.experiments import interaction_log
 from jaxbandit.experiments.config import Config, checked, read_config
+from jaxbandit.experiments.console import phase
 from jaxbandit.experiments.interaction_log import Reader, Rows
+from jaxbandit.experiments.world import world_difference
 from jaxbandit.policies import estimators
 from jaxbandit.policies.estimators import Estimate, Sums
 from jaxbandit.policies.reward_model import FOLDS, RIDGE, RewardModel
-from jaxbandit.policies.trained import Learned, Policy, last_state, make_policy, world_difference, world_of
+from jaxbandit.policies.trained import Learned, Policy, last_state, make_policy
 from jaxbandit.reporting.console import print_rows
 from jaxbandit.reporting.progress import print_plain
 from jaxbandit.types import Context, Spec
@@ -73,17 +75,17 @@ def evaluate(
         raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
     reader = interaction_log.open_log(directory)
     logged = read_config(str(directory / "config.json"))
-    policy = checked(replace(policy, **world_of(logged)) if of_log else policy)
-    if difference := world_difference(policy, logged):
+    policy = checked(replace(policy, **asdict(logged.world)) if of_log else policy)
+    if difference := world_difference(policy.world, logged.world):
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
-    with run.phase(f"building {policy.agent}"):
+    with phase(f"building {policy.agent}"):
         learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
         target = make_policy(policy, spec_of(reader.header), None if learned is None else learned.state, samples)
     if learned is not None and learned.hidden:
         reader = replace(reader, only=_shared_seed(learned, policy_seed, logged))
-    with run.phase("fitting the reward model"):
+    with phase("fitting the reward model"):
         model = fit(reader)
-    with run.phase(f"evaluating {policy.agent}"):
+    with phase(f"evaluating {policy.agent}"):
         sums, overlap = _tally(reader, target, model)
     if not np.sum(sums.weight):
         raise InputError(f"agent {policy.agent} never takes an action that was logged; allowed: a policy that overlaps")

@@ -16,9 +16,9 @@ from etils import epath
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_bytes, write_json
 from jaxbandit.experiments import interaction_log, run_directory
-from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments.config import Config, read_config, read_object
-from jaxbandit.experiments.run import World
+from jaxbandit.experiments.console import phase
+from jaxbandit.experiments.world import World, build
 from jaxbandit.policies import load, stablehlo
 from jaxbandit.policies import trained as policies
 from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES
@@ -61,12 +61,12 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
     head = {"config": json.loads(json.dumps(asdict(trained))), "seed": seed, "rounds": rounds}
     if (kept := _look(place, head)) is not None:
         return kept
-    with experiment.phase(f"building {trained.env}"):
-        world = experiment.build(trained)
-        acting = experiment.build(replace(trained, delay=0), made=(world.environment, world.params))
+    with phase(f"building {trained.env}"):
+        world = build(trained)
+        acting = build(replace(trained, delay=0), made=(world.environment, world.params))
         _refuse_privileged(trained, acting)
         state = policies.trained_state(run, trained, world, seed, checkpoints)
-    with experiment.phase(f"exporting {trained.agent}"):
+    with phase(f"exporting {trained.agent}"):
         files, content = pack(acting, state, trained.batch_size, head)
     write(place, files, content)
     return content

@@ -13,10 +13,9 @@ from jaxtyping import Array, Float
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments import interaction_log, run_directory
-from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments.config import Config, read_config, read_object
-from jaxbandit.experiments.run import World
-from jaxbandit.experiments.sweep_config import traced
+from jaxbandit.experiments.recorder import recording_world
+from jaxbandit.experiments.world import World, build, static_settings, traced_settings, world_difference
 from jaxbandit.simulation import chunks, lanes, recording
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.metrics import RoundMetrics
@@ -41,7 +40,7 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     Raises:
         InputError: an agent that sees mean rewards, or does not go with the spec.
     """
-    names = traced(config.agent)
+    names = traced_settings(config.agent)
     settings = {name: jnp.float32(v) if name in names else v for name, v in config.agent_settings.items()}
     agent = AGENTS[config.agent](spec, **settings)
     if agent.privileged:
@@ -66,20 +65,20 @@ def last_state(run: str, config: Config, seed: int, checkpoints: str | None = No
     """
     directory = epath.Path(run)
     trained = read_config(str(directory / "config.json"))
-    if (difference := world_difference(trained, config)) or trained.agent != config.agent:
+    if (difference := world_difference(trained.world, config.world)) or trained.agent != config.agent:
         difference = difference or f"agent {trained.agent} and {config.agent}"
         raise InputError(f"policy_from is {run!r}, of another agent or world ({difference}); allowed: one of the same")
-    for name, value in _static(trained).items():
+    for name, value in static_settings(trained).items():
         if config.agent_settings[name] != value:
             raise InputError(
                 f"policy_from is {run!r}, whose {name} is {value}, not {config.agent_settings[name]}; "
-                f"allowed: that of the run; {', '.join(traced(config.agent)) or 'no other setting'} may differ"
+                f"allowed: that of the run; {', '.join(traced_settings(config.agent)) or 'no other setting'} may differ"
             )
     if not 0 <= seed < trained.seeds:
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
     if not 0 < last_round(run, checkpoints) <= trained.rounds:
         raise InputError(f"policy_from is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
-    world = experiment.build(trained)
+    world = build(trained)
     state = trained_state(run, trained, world, seed, checkpoints)
     hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
     return Learned(state, trained.seed, bool(jax.tree.leaves(hidden)))
@@ -98,7 +97,7 @@ def trained_state(run: str, trained: Config, world: World, seed: int, checkpoint
     """
     directory = epath.Path(run)
     samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
-    played, rounds = experiment.recorded(trained, world, samples) if samples else (world, None)
+    played, rounds = recording_world(trained, world, samples) if samples else (world, None)
     (tile,) = lanes.layout(1, trained.seeds, num_devices=_devices(directory))
     like = lanes.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
     rows = len(chunks.edges_of(trained.rounds, rounds)) - 1
@@ -109,24 +108,6 @@ def trained_state(run: str, trained: Config, world: World, seed: int, checkpoint
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
     state = state.agent if samples else state
     return state.agent if trained.delay else state
-
-
-def world_of(config: Config) -> dict[str, Any]:
-    """Entries of a config that make its world."""
-    names = ("env", "ratings", "user_column", "item_column", "rating_column", "env_settings")
-    return {name: getattr(config, name) for name in names}
-
-
-def world_difference(one: Config, other: Config) -> str:
-    """Say in which entry the worlds of two checked configs differ first; empty where they are the same."""
-    pairs = ((name, value, world_of(other)[name]) for name, value in world_of(one).items())
-    return next((f"{name} {a} and {b}" for name, a, b in pairs if a != b), "")
-
-
-def _static(config: Config) -> dict[str, Any]:
-    """Settings of the agent on which shapes depend, with their values."""
-    names = traced(config.agent)
-    return {name: value for name, value in config.agent_settings.items() if name not in names}
 
 
 def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:

@@ -10,25 +10,29 @@ from jaxbandit.reporting.series import series
 from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
 
 
-def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, resumed_round: int = 0) -> dict[str, Any]:
+def summarize(
+    curves: Curves, *, compile_seconds: float, run_seconds: float, simulated: int | None = None
+) -> dict[str, Any]:
     """Sum up a finished run; estimates are {"mean", "stderr"}: None for the error of one seed and what is not finite.
 
     Return, regret and suboptimal arms are means per interaction over the final tenth of the rounds; realised regret is
     max_a E[r|x,a] - r_t; cumulative regret is over all interactions of a lane, and normalised to uniform = 100 as
-    100 sum(regret) / sum(regret of uniform). `run_seconds` are those since `resumed_round`.
+    100 sum(regret) / sum(regret of uniform). In `run_seconds` `simulated` interactions were served, by default all of
+    these curves.
 
     Raises:
         ValueError: no row begins where the final tenth of the rounds does.
     """
     rounds, (_, lanes) = int(curves.edges[-1]), curves.sums.regret.shape
+    served = rounds * curves.batch_size * lanes
     return {
-        "interactions": rounds * curves.batch_size * lanes,
+        "interactions": served,
         "interactions_per_seed": rounds * curves.batch_size,
         "seeds": lanes,
         "final": {name: estimate(values) for name, values in final_lanes(curves).items()},
         "baselines": {name: estimate(values) for name, values in _baseline_lanes(curves).items()},
         "seconds": {"compile": compile_seconds, "run": run_seconds},
-        "interactions_per_second": _rate((rounds - resumed_round) * curves.batch_size * lanes, run_seconds),
+        "interactions_per_second": _rate(served if simulated is None else simulated, run_seconds),
     }
 
 

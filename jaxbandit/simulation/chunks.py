@@ -83,7 +83,7 @@ def start(work: Work, checkpoints: Checkpoints | None) -> State:
     """
     edges, carry = work.edges, _begin(work, 0)
     sums = np.zeros((len(RoundMetrics._fields), len(edges) - 1, len(work.members), work.num_seeds))
-    tile, rounds = _last_saved(work, checkpoints)
+    tile, rounds = last_saved(work, checkpoints)
     if checkpoints is None or (tile, rounds) == (0, 0):
         return State(carry, sums, 0, 0)
     place = tile * work.rounds + rounds
@@ -97,7 +97,7 @@ def start(work: Work, checkpoints: Checkpoints | None) -> State:
     return State(carry, np.array(sums, np.float64), tile, int(np.searchsorted(edges, rounds)))
 
 
-def _last_saved(work: Work, checkpoints: Checkpoints | None) -> tuple[int, int]:
+def last_saved(work: Work, checkpoints: Checkpoints | None) -> tuple[int, int]:
     """Tile and round of the last checkpoint; 0, 0 where there is none."""
 
     def look() -> np.ndarray:

@@ -15,7 +15,7 @@ from jaxbandit.experiments import search_space
 from jaxbandit.vertex.runner import Status
 from jaxbandit.vertex.state import Launch
 from jaxbandit.vertex.study import Study, Value
-from jaxbandit.vertex.trainer import metric_file
+from jaxbandit.vertex.trainer import TRIAL, metric_file
 from jaxbandit.vertex.trials import Trial
 
 PATIENCE = 30.0  # seconds in which an interrupted training saves its state
@@ -124,7 +124,7 @@ class LocalRunner:
         output = Path(self.launch.output(stage)) / number
         reports = output / "metrics.jsonl"
         flags = [f"--{name}={value}" for name, value in trial.parameters.items()]
-        own = {metric_file.NAME: study.metric, metric_file.TRIAL: number, metric_file.FILE: str(reports)}
+        own = {metric_file.NAME: study.metric, TRIAL: number, metric_file.FILE: str(reports)}
         why = self._run([*self.launch.args, *flags], output, own)
         value = None if why else _last_value(reports, study.metric)
         why = why or ("no metric" if value is None else "")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxbandit.vertex.cloud import Cloud, duration
 from jaxbandit.vertex.study import Study
-from jaxbandit.vertex.trainer import experiments, metric_file
+from jaxbandit.vertex.trainer import EXPERIMENT, experiments, metric_file
 from jaxbandit.vertex.wire import Json
 
 STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
@@ -88,7 +88,7 @@ def _pools(
     env = {"JAX_PLATFORMS": machine.platform, **variables}
     if cloud.experiment:
         env |= {
-            experiments.EXPERIMENT: cloud.experiment,
+            EXPERIMENT: cloud.experiment,
             experiments.RUN: _title(labels),
             experiments.REGION: cloud.region,
         }

@@ -13,7 +13,6 @@ from jaxbandit.agents.cascade import cascade_linucb, cascade_plackett_luce, look
 from jaxbandit.agents.models import gaussian
 from jaxbandit.envs.cascade import cascade, clicks
 from jaxbandit.envs.outcome import slate_outcome
-from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.simulation.metrics import measure
 from jaxbandit.types import Interaction, Outcome, Spec
@@ -175,9 +174,9 @@ def test_agents_and_worlds_of_slates_are_for_each_other():
         (build(env="wheel", agent="cascade-linucb"), "slate_size is 1: this agent ranks slates; allowed: an env"),
     ):
         with pytest.raises(InputError, match=words):
-            experiment.build(checked(config))
+            build(checked(config))
     for agent in ("uniform", "oracle", "cascade-linucb", "cascade-plackett-luce"):
-        experiment.build(checked(build(env="cascade", agent=agent)))
+        build(checked(build(env="cascade", agent=agent)))
 
 
 def test_a_slate_longer_than_the_arms_is_refused():

@@ -189,7 +189,7 @@ def test_a_directory_of_another_configuration_is_refused_and_untouched(finished)
 
 
 def test_the_directory_is_looked_at_before_ratings_are(finished, monkeypatch) -> None:
-    monkeypatch.setattr("jaxbandit.experiments.run.build", None)
+    monkeypatch.setattr("jaxbandit.experiments.run.build_groups", None)
     assert_refused(call("run", "--out", finished), "another configuration", "env wheel and mf-per-arm")
 
 

@@ -59,7 +59,7 @@ def planned(monkeypatch: pytest.MonkeyPatch):
         plans.append((plan, options))
         raise Enough
 
-    monkeypatch.setattr("jaxbandit.experiments.sweep.run", run)
+    monkeypatch.setattr("jaxbandit.experiments.sweep.sweep", run)
 
     def choose(*args: object):
         with pytest.raises(Enough):

@@ -16,8 +16,9 @@ from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.signals import Interrupted
 from jaxbandit.agents import AGENTS
-from jaxbandit.experiments import interaction_log, run
-from jaxbandit.experiments.config import Config
+from jaxbandit.experiments import interaction_log, run, runner
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.world import build
 from jaxbandit.policies import evaluate
 from jaxbandit.simulation import recording
 from jaxbandit.simulation import rounds as simulate
@@ -121,7 +122,7 @@ def test_a_log_is_cut_into_files_of_equal_rounds_and_holds_every_interaction_onc
 
 def test_a_log_holds_what_the_agent_met_and_logging_changes_nothing(per_arm):
     frame, batch, arms = read(per_arm).filter(seed=2), PER_ARM.batch_size, 7
-    world = run.build(run.checked(PER_ARM))
+    world = build(checked(PER_ARM))
     environment, params = world.environment, world.params
     agent = world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
     key = jax.random.fold_in(jax.random.key(PER_ARM.seed), 2)
@@ -169,7 +170,7 @@ def test_a_log_that_was_interrupted_is_the_same_as_one_that_was_not(per_arm, tmp
         stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "stop_requests", requests)
+        patch.setattr(runner, "stop_requests", requests)
         patch.setattr(interaction_log.Log, "write", write_and_stop)
         with pytest.raises(Interrupted):
             run.run(PER_ARM, str(out), log_interactions=True)

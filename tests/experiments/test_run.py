@@ -10,6 +10,7 @@ import pytest
 from jaxbandit._core.errors import InputError
 from jaxbandit.experiments import run
 from jaxbandit.experiments.config import Config, checked, read_config
+from jaxbandit.experiments.world import Group
 from jaxbandit.simulation.chunks import ROWS, row_edges
 from tests.command_line import write_ratings
 
@@ -129,14 +130,14 @@ def test_what_tracing_refuses_is_refused_before_anything_is_compiled(tmp_path, m
 
 
 def test_a_directory_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, monkeypatch) -> None:
-    out, build = tmp_path / "run", run.build
+    out, build = tmp_path / "run", run.build_groups
 
-    def overtaken(config: Config) -> run.World:
-        monkeypatch.setattr(run, "build", build)
+    def overtaken(configs: list[Config]) -> list[Group]:
+        monkeypatch.setattr(run, "build_groups", build)
         run.run(replace(SMALL, seed=1), str(out))
-        return build(config)
+        return build(configs)
 
-    monkeypatch.setattr(run, "build", overtaken)
+    monkeypatch.setattr(run, "build_groups", overtaken)
     with pytest.raises(InputError, match=r"belongs to another configuration \(seed"):
         run.run(SMALL, str(out))
     assert read_config(str(out / "config.json")).seed == 1

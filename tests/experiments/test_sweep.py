@@ -22,7 +22,7 @@ from polars.testing import assert_frame_equal
 from scipy import stats
 
 from jaxbandit._core.signals import Interrupted
-from jaxbandit.experiments import halving
+from jaxbandit.experiments import runner
 from jaxbandit.experiments import sweep as search
 from jaxbandit.experiments.config import read_config
 from jaxbandit.simulation import chunks, lanes
@@ -75,7 +75,7 @@ def swept(tmp_path_factory, seen) -> Path:
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory) -> tuple[Path, list[int]]:
     """A sweep with halving, and how often XLA had compiled after each rung."""
-    out, counts, run_rung = tmp_path_factory.mktemp("halved") / "halving", [], search.Runner._run_rung
+    out, counts, run_rung = tmp_path_factory.mktemp("halved") / "halving", [], runner.Runner._run_rung
     compilations()
 
     def count(*args: Any) -> Any:
@@ -84,7 +84,7 @@ def halved(tmp_path_factory) -> tuple[Path, list[int]]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.Runner, "_run_rung", count)
+        patch.setattr(runner.Runner, "_run_rung", count)
         sweep(*HALVING, "--out", out)
     return out, counts
 
@@ -291,7 +291,7 @@ def stopping(monkeypatch):
         if chunk == 0:
             event.set()
         monkeypatch.setattr(chunks, "_call", call_program)
-        monkeypatch.setattr(halving, "stop_requests", lambda: contextlib.nullcontext(event))
+        monkeypatch.setattr(runner, "stop_requests", lambda: contextlib.nullcontext(event))
 
     return stop_before
 
@@ -315,7 +315,9 @@ def interrupted(stopping, tmp_path, monkeypatch) -> Path:
     out = tmp_path / "interrupted"
     stopped = call("sweep", *STATIC, "--max-lanes", "8", "--out", out)
     assert stopped.status == 130, stopped
-    assert stopped.err.splitlines()[-1] == f"jaxbandit: interrupted; go on with: jaxbandit sweep --resume --out {out}"
+    last = stopped.err.splitlines()[-1]
+    assert re.fullmatch(r"jaxbandit: interrupted after [1-9][\d,]* of [\d,]* interactions; go on with: .*", last)
+    assert last.endswith(f"; go on with: jaxbandit sweep --resume --out {out}")
     assert len(list((out / "checkpoints").glob("*.npy"))) == 1
     monkeypatch.undo()
     return out

@@ -15,7 +15,8 @@ from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config, checked, flag_values, read_config, read_entries, takes_ratings
-from jaxbandit.experiments.sweep_config import Plan, difference, expand, groups, make_plan, read_plan
+from jaxbandit.experiments.sweep_config import Plan, difference, expand, make_plan, read_plan
+from jaxbandit.experiments.world import group_members
 
 
 def grid(env="linear", agents=("linucb",), **axes):
@@ -288,7 +289,7 @@ def test_a_plan_made_by_hand_is_checked_before_anything_runs(entries) -> None:
 def test_configurations_that_differ_in_traced_settings_alone_share_a_group() -> None:
     axes = {"alpha": "1,2", "add-bias": "true,false", "batch-size": "4,8", "gamma": "0.5,1"}
     configs = planned(agents=("linucb", "lints"), grid=axes).configs()
-    found = groups(configs)
+    found = group_members(configs)
     assert sorted(i for members in found for i in members) == list(range(len(configs)))
     assert len(found) == 2 * 2 * 2
     for members in found:
@@ -301,7 +302,7 @@ def test_configurations_that_differ_in_traced_settings_alone_share_a_group() -> 
 @pytest.mark.parametrize("name", ["num_actions", "context_dim", "sigma", "normalized", "training_loops"])
 def test_every_value_of_the_world_and_of_the_schedule_has_a_group(name) -> None:
     values = {"normalized": "true,false"}.get(name, "3,4")
-    assert groups(planned(grid={name: values, "alpha": "1,2"}).configs()) == [[0, 1], [2, 3]]
+    assert group_members(planned(grid={name: values, "alpha": "1,2"}).configs()) == [[0, 1], [2, 3]]
 
 
 def other_value(setting: Hyperparameter):

@@ -14,8 +14,9 @@ import pytest
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.experiments import interaction_log
-from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.run import run
+from jaxbandit.experiments.world import build
 from jaxbandit.policies import estimators as offpolicy
 from jaxbandit.policies import evaluate
 from jaxbandit.policies import trained as policies
@@ -125,13 +126,13 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("logs")
     configs = {"linear": LINEAR, "linear-per-arm": PER_ARM, "ucb": Config(**{**vars(PER_ARM), "agent": "linucb"})}
     for name, config in configs.items():
-        experiment.run(config, str(place / name), log_interactions=True)
+        run(config, str(place / name), log_interactions=True)
     return {name: place / name for name in configs}
 
 
 def true_value(config: Config, policy: policies.Policy, only: int | None = None, contexts: int = 100_000) -> float:
     """Mean over users of sum_a pi(a|x) E[r|x, a], and over the worlds of all seeds, or of one of them."""
-    world = experiment.build(checked(config))
+    world = build(checked(config))
     agent = world.factory(**{name: values[0] for name, values in world.grid.items()})
     found = []
     for seed in range(config.seeds) if only is None else [only]:
@@ -150,7 +151,7 @@ def estimators(content: dict) -> dict[str, dict[str, float]]:
 def test_all_estimates_of_a_softmax_policy_are_near_its_true_value(config, logs, tmp_path):
     target = checked(Config(**{**vars(config), **SOFTMAX}))
     content = evaluate.evaluate(str(logs[config.env]), target, out=str(tmp_path / "evaluation.json"))
-    world = experiment.build(checked(config))
+    world = build(checked(config))
     truth = true_value(config, policies.make_policy(target, world.environment.spec))
     uniform = content["estimates"]["logged"]
     assert abs(truth - uniform["value"]) > 6 * uniform["stderr"]  # else the mean logged reward would do
@@ -177,13 +178,13 @@ def test_intervals_hold_the_true_value_as_often_as_they_say():
 
 def test_a_policy_that_another_run_has_learnt_is_worth_what_it_earns(logs, tmp_path):
     trained = Config(**{**vars(LINEAR), "agent": "linucb", "training_loops": 3})
-    experiment.run(trained, str(tmp_path / "run"))
+    run(trained, str(tmp_path / "run"))
     shown = call("evaluate", logs["linear"], "--policy-from", tmp_path / "run", "--policy-seed", 1)
     assert shown.status == 0, shown
     content = json.loads((logs["linear"] / "evaluation.json").read_text())
     assert (content["agent"], content["policy_seed"]) == ("linucb", 1)
     state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
-    world = experiment.build(checked(LINEAR))
+    world = build(checked(LINEAR))
     truth = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec, state))
     for name, estimate in estimators(content).items():
         assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
@@ -209,8 +210,8 @@ def of_another_seed(run: Path) -> None:
 def test_a_policy_is_judged_in_the_hidden_world_that_it_has_learnt(logs, tmp_path):
     logged = Config(**{**vars(PER_ARM), "agent": "greedy", "agent_settings": {"epsilon": 0.5}, "seeds": 2})
     trained = Config(**{**vars(PER_ARM), "agent": "linucb", "seeds": 3, "training_loops": 5})
-    experiment.run(logged, str(tmp_path / "log"), log_interactions=True)
-    experiment.run(trained, str(tmp_path / "run"))
+    run(logged, str(tmp_path / "log"), log_interactions=True)
+    run(trained, str(tmp_path / "run"))
     asked = ("evaluate", tmp_path / "log", "--policy-from", tmp_path / "run", "--policy-seed")
     shown = call(*asked, 1)
     assert shown.status == 0, shown
@@ -219,7 +220,7 @@ def test_a_policy_is_judged_in_the_hidden_world_that_it_has_learnt(logs, tmp_pat
     assert "estimates are optimistic" in " ".join(shown.out.split())
     content = json.loads((tmp_path / "log" / "evaluation.json").read_text())
     assert (content["only_seed"], content["seeds"], content["interactions"]) == (1, 1, logged.rounds * 32)
-    spec = experiment.build(checked(logged)).environment.spec
+    spec = build(checked(logged)).environment.spec
     state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
     truth = true_value(PER_ARM, policies.make_policy(checked(trained), spec, state), only=1)
     uniform = true_value(PER_ARM, policies.make_policy(checked(PER_ARM), spec), only=1)
@@ -241,7 +242,7 @@ def test_a_policy_can_be_taken_from_a_run_that_was_logged_itself(logs):
 
 def test_a_policy_can_be_taken_from_a_run_whose_feedback_came_late(tmp_path):
     config = Config(**{**vars(PER_ARM), "agent": "linucb", "delay": 3, "training_loops": 2})
-    experiment.run(config, str(tmp_path / "late"), log_interactions=True)
+    run(config, str(tmp_path / "late"), log_interactions=True)
     state = policies.last_state(str(tmp_path / "late"), checked(config), 0).state
     assert float(state.pulls) == (config.rounds - 3) * config.batch_size
 
@@ -374,7 +375,7 @@ def test_all_estimates_are_those_of_the_formulas_on_the_rows_of_the_log(logs, tm
 
 @cache
 def _spec(env: str):
-    return experiment.build(checked(LINEAR)).environment.spec
+    return build(checked(LINEAR)).environment.spec
 
 
 def judged(log: Path, target: Config) -> tuple[np.ndarray, pl.DataFrame, np.ndarray]:

@@ -21,8 +21,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, read_config
-from jaxbandit.experiments.run import World, build
-from jaxbandit.experiments.sweep_config import traced
+from jaxbandit.experiments.world import World, build, traced_settings
 from jaxbandit.policies import export, stablehlo, trained
 from jaxbandit.types import Context, Interaction
 from tests.command_line import ROOT, SMALL, assert_refused, call, hashes, write_ratings
@@ -241,7 +240,7 @@ def own_actions(run: Path, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray
     config = read_config(str(run / "config.json"))
     environment, params, *_ = build(Config(**{**vars(config), "delay": 0}))
     context, _ = environment.observe(KEY, params, environment.init(KEY, params), BATCH)
-    static = {name: value for name, value in config.agent_settings.items() if name not in traced(config.agent)}
+    static = {name: value for name, value in config.agent_settings.items() if name not in traced_settings(config.agent)}
     state = trained.last_state(str(run), config, seed).state
 
     @jax.jit
@@ -249,7 +248,7 @@ def own_actions(run: Path, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray
         agent = AGENTS[config.agent](environment.spec, **static, **values)
         return agent.select(jax.random.key(5), state, context).action
 
-    values = {name: jnp.float32(config.agent_settings[name]) for name in traced(config.agent)}
+    values = {name: jnp.float32(config.agent_settings[name]) for name in traced_settings(config.agent)}
     fields = context._replace(catalogue=None)._asdict()
     shown = {name: np.asarray(value) for name, value in fields.items() if value is not None}
     return shown, np.asarray(act(state, context, values))

@@ -44,9 +44,9 @@ def test_rows_that_straddle_the_final_tenth_are_refused_with_the_rounds_named(ma
         summarize(make_curves(edges=[0, 6, 9, 100]), compile_seconds=0.0, run_seconds=1.0)
 
 
-def test_speed_counts_only_what_ran_since_the_resumed_round(curves):
-    assert summarize(curves, compile_seconds=0.0, run_seconds=4.0, resumed_round=6)["interactions_per_second"] == 4.0
-    assert summarize(curves, compile_seconds=0.0, run_seconds=0.0, resumed_round=10)["interactions_per_second"] is None
+def test_speed_counts_only_what_this_process_has_simulated(curves):
+    assert summarize(curves, compile_seconds=0.0, run_seconds=4.0, simulated=16)["interactions_per_second"] == 4.0
+    assert summarize(curves, compile_seconds=0.0, run_seconds=0.0, simulated=0)["interactions_per_second"] is None
 
 
 def test_a_diverged_or_degenerate_run_still_gives_strict_json(curves):

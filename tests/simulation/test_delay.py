@@ -11,10 +11,10 @@ import pytest
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
-from jaxbandit.experiments import run as experiment
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.halving import check_delays
-from jaxbandit.experiments.sweep_config import groups, make_plan
+from jaxbandit.experiments.sweep_config import make_plan
+from jaxbandit.experiments.world import build, group_members
 from jaxbandit.simulation import rounds as simulate
 from jaxbandit.simulation.delay import delayed
 from jaxbandit.types import Agent, Decision, Interaction
@@ -126,10 +126,10 @@ def test_the_ring_keeps_what_varies_and_no_catalogue():
 
 def test_without_a_delay_the_program_has_none():
     config = Config(env="wheel", agent="linucb", training_loops=2, steps_per_loop=3)
-    assert experiment.build(checked(config)).factory.func is AGENTS["linucb"]
-    waiting = experiment.build(checked(replace(config, delay=2)))
+    assert build(checked(config)).factory.func is AGENTS["linucb"]
+    waiting = build(checked(replace(config, delay=2)))
     assert waiting.factory.__name__ == "make"
-    assert "delay" not in experiment.build(checked(config)).grid
+    assert "delay" not in build(checked(config)).grid
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_delays_are_swept_and_each_is_a_program_of_its_own():
     plan = make_plan(Config(env="wheel"), {}, ["linucb"], grid={"delay": "0,5", "alpha": "1,2"}, sample={})
     configs = plan.configs()
     assert [(c.delay, c.agent_settings["alpha"]) for c in configs] == [(0, 1.0), (0, 2.0), (5, 1.0), (5, 2.0)]
-    assert groups(configs) == [[0, 1], [2, 3]]
+    assert group_members(configs) == [[0, 1], [2, 3]]
 
 
 def test_a_delay_is_over_before_the_first_rung_of_a_halving_ends():
@@ -161,11 +161,11 @@ def test_a_delay_is_over_before_the_first_rung_of_a_halving_ends():
 def test_a_ring_or_a_window_larger_than_a_gibibyte_is_refused_when_the_world_is_built():
     config = Config(env="linear", batch_size=1000, training_loops=10**6)
     with pytest.raises(InputError, match=r"^delay is 20000: rows of 76000 bytes .* at most 14128 rows"):
-        experiment.build(checked(replace(config, delay=20_000)))
-    experiment.build(checked(replace(config, delay=14_128)))
+        build(checked(replace(config, delay=20_000)))
+    build(checked(replace(config, delay=14_128)))
     forgetful = replace(config, agent="sliding-window-linucb", agent_settings={"window": 10**8})
     with pytest.raises(InputError, match=r"^window is 100000000: rows of \d+ bytes"):
-        experiment.build(checked(forgetful))
+        build(checked(forgetful))
 
 
 def test_what_is_learned_late_is_regretted_until_then():

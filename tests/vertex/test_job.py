@@ -81,7 +81,7 @@ def test_a_preempted_job_goes_on_under_the_same_command_line_to_the_numbers_of_a
     finally:
         process.kill()
     assert stopped.status == 130, stopped
-    assert stopped.err.splitlines()[-1].endswith(" rounds; go on with: start the same again")
+    assert stopped.err.splitlines()[-1].endswith(" interactions; go on with: start the same again")
     assert Checkpoints(bucket.checkpoints).rounds()
     assert {path.name for path in bucket.model.iterdir()} == {"config.json"}
     again = end(start("run", *LONG, **bucket.variables))

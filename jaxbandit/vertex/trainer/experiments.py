@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from jaxbandit._core.errors import InputError
+from jaxbandit.vertex.trainer import EXPERIMENT, TRIAL
 
-EXPERIMENT, RUN, REGION = "JAXBANDIT_EXPERIMENT", "JAXBANDIT_EXPERIMENT_RUN", "JAXBANDIT_REGION"
-PROJECT, TRIAL, ENDPOINT = "CLOUD_ML_PROJECT_ID", "CLOUD_ML_TRIAL_ID", "JAXBANDIT_VERTEX_ENDPOINT"
+RUN, REGION = "JAXBANDIT_EXPERIMENT_RUN", "JAXBANDIT_REGION"
+PROJECT, ENDPOINT = "CLOUD_ML_PROJECT_ID", "JAXBANDIT_VERTEX_ENDPOINT"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 LONGEST = 121  # of both names with a dash between: the service adds seven characters for some of its own records
 SECONDS = 60.0  # that a call is tried again where the service is not there

@@ -1,4 +1,4 @@
-"""The trainer's side of the contract with Vertex AI, read from the environment alone: at home it changes nothing.
+"""The trainer's side of the contract with Vertex AI, read from the environment alone.
 
 A job says where results, checkpoints and events go, goes on with what was interrupted there, reports the metric of a
 tuning trial, and leaves the policy beside the results. It simulates nothing.
@@ -6,10 +6,10 @@ tuning trial, and leaves the policy beside the results. It simulates nothing.
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -19,43 +19,18 @@ from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
 from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.config import Config, checked, flag_values
+from jaxbandit.experiments.job import Job
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.sweep_config import Plan
-from jaxbandit.simulation.metrics import Curves
-from jaxbandit.vertex.trainer import experiments, metric_file
+from jaxbandit.vertex.trainer import RESULTS, experiments, metric_file
 
-RESULTS, CHECKPOINTS, EVENTS = "AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR"
-SIGNS = (RESULTS, "CLOUD_ML_JOB_ID", metric_file.TRIAL, experiments.EXPERIMENT)  # one of them: this is a job
+CHECKPOINTS, EVENTS = "AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR"
 POLICY = "policy"
-
-
-class Job(NamedTuple):
-    """What a simulation is told, and what it tells when it is done."""
-
-    places: Places
-    resume: bool
-    report: Callable[[Curves], None] | None
-    finish: Callable[[dict[str, Any]], None]  # takes the content of summary.json
-
-
-def join(distributed: bool) -> None:
-    """Connect with the other processes, if there are any: where a flag or Vertex AI's list of machines says so.
-
-    Raises:
-        InputError: nothing says where they are, or the list is none.
-    """
-    if distributed or processes.pool() is not None:
-        processes.join()
-
-
-def results() -> str | None:
-    """Where results go unless the person says it."""
-    return os.environ.get(RESULTS) or None
 
 
 @contextmanager
 def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> Iterator[Job]:
-    """Lay out a run or a sweep: in `out`, or where Vertex AI wants it, or at home in `default`.
+    """Lay out a run or a sweep: in `out`, or where Vertex AI wants it, or else in `default`.
 
     On Vertex AI the same command goes on with what it finds there of itself, so that a job survives preemption.
 
@@ -63,9 +38,6 @@ def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> I
         InputError: an unknown metric, or Vertex Experiments refuses.
     """
     environ = os.environ
-    if not any(environ.get(name) for name in SIGNS):
-        yield Job(run_directory.places(out or default), resume, None, lambda summary: None)
-        return
     if project := environ.get(experiments.PROJECT):
         environ.setdefault("GOOGLE_CLOUD_PROJECT", project)
     places, name = _places(out, default, environ), metric_file.chosen(environ)

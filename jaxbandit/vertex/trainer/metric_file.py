@@ -15,12 +15,13 @@ from jaxbandit import reporting
 from jaxbandit._core.errors import InputError, refused_name
 from jaxbandit._core.files import write_bytes
 from jaxbandit.simulation.metrics import Curves
+from jaxbandit.vertex.trainer import TRIAL
 
 SPEED = "interactions_per_second"
 GOALS: dict[str, Literal["MAXIMIZE", "MINIMIZE"]] = {"higher": "MAXIMIZE", "lower": "MINIMIZE"}
 METRICS = {f"final_{name}": GOALS[better] for name, better in reporting.METRICS.items()} | {SPEED: GOALS["higher"]}
 DEFAULT = "final_average_return"
-NAME, TRIAL, FILE = "JAXBANDIT_METRIC", "CLOUD_ML_TRIAL_ID", "CLOUD_ML_HP_METRIC_FILE"
+NAME, FILE = "JAXBANDIT_METRIC", "CLOUD_ML_HP_METRIC_FILE"
 LINES = 100  # that are kept
 REPORTS = 50  # of a run on its way
 

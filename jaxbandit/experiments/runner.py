@@ -1,0 +1,333 @@
+"""Groups of configurations, rung after rung, to their ends: compiled, simulated, checkpointed. It writes no results."""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Event
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+import polars as pl
+from etils import epath
+
+from jaxbandit import reporting
+from jaxbandit._core import processes
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import write_bytes
+from jaxbandit._core.integers import ceil_div
+from jaxbandit._core.signals import Interrupted, stop_requests
+from jaxbandit.experiments import halving, run_directory
+from jaxbandit.experiments.config import Config
+from jaxbandit.experiments.console import console, phase
+from jaxbandit.experiments.halving import Result
+from jaxbandit.experiments.run_directory import Places
+from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.world import Group
+from jaxbandit.simulation import chunks, lanes
+from jaxbandit.simulation.checkpoints import Checkpoints
+from jaxbandit.simulation.chunks import State, Work
+from jaxbandit.simulation.metrics import Curves, RoundMetrics
+
+
+class Options(NamedTuple):
+    """How an experiment is carried out. No number depends on it."""
+
+    resume: bool = False
+    checkpoint_every: int | None = None  # training loops; None: each chunk, while that takes below a tenth of the time
+    max_lanes: int | None = None  # that are simulated at a time; None: as many as fit the memory
+    profile: bool = False  # trace the first chunks with the JAX profiler
+    keep_checkpoints: bool = False  # of the one group there is, where `jaxbandit export` looks for them
+
+    def check(self) -> None:
+        """Raise InputError where a number is not allowed."""
+        for name in ("checkpoint_every", "max_lanes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; allowed: a whole number > 0")
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Follows the one configuration of a run while it is simulated."""
+
+    rounds_per_call: int | None  # at whose multiples calls of the program end; None: where it suits the program
+
+    def begin(self, work: Work, state: State) -> None:
+        """See the state before the first call."""
+
+    def follow(self, work: Work, state: State) -> float:
+        """See the state after a call; return the regret per interaction for the progress bar."""
+
+
+class Part(NamedTuple):
+    """What is left of a group in a rung."""
+
+    group: int
+    alive: list[int]  # configurations
+    place: epath.Path  # directory of its checkpoints; when it is done, its sums are in the file PLACE.npy
+
+
+class Finished(NamedTuple):
+    """What came of an experiment, and what it took."""
+
+    configs: Sequence[Config]
+    results: dict[int, Result]  # of every configuration, in the last rung it took part in
+    decisions: list[pl.DataFrame]  # of successive halving, a table for each rung
+    interactions: int  # users served in all lanes together
+    simulated: int  # the share of these that this process, and not an interrupted one, has simulated
+    compile_seconds: float
+    run_seconds: float
+    num_programs: int
+
+
+class Runner:
+    """Runs all rungs of a plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        configs: Sequence[Config],
+        groups: Sequence[Group],
+        places: Places,
+        options: Options,
+        observer: Observer | None = None,
+    ) -> None:
+        self.plan, self.configs, self.groups, self.places = plan, configs, groups, places
+        self.options, self.observer = options, observer
+        self.rungs = halving.rungs(len(configs), plan.eta)
+        self.max_lanes = options.max_lanes
+        if not options.keep_checkpoints:
+            self.max_lanes = _kept_limit(options.max_lanes, places.checkpoints / "max_lanes")
+        self.programs: dict[int, Work] = {}
+        self.compile_seconds = self.run_seconds = 0.0
+        self.interactions = self.simulated = 0
+
+    def run(self) -> Finished:
+        """Run rung after rung.
+
+        Raises:
+            InputError: a lane alone does not fit the memory, or a checkpoint is damaged.
+            Interrupted: SIGINT or SIGTERM came; the state is saved.
+        """
+        results: dict[int, Result] = {}
+        decisions = []
+        alive = list(range(len(self.configs)))
+        traces = str(self.places.tensorboard) if self.options.profile else None
+        with stop_requests() as stop, chunks.tracing(traces) as trace:
+            for number in range(len(self.rungs)):
+                curves = self._run_rung(number, alive, stop, trace)
+                results |= {i: Result(number, of_one) for i, of_one in curves.items()}
+                if self.plan.eta is None:
+                    continue
+                num_kept = self.rungs[number + 1].num_configs if number + 1 < len(self.rungs) else 0
+                decisions.append(halving.decide(self.plan, self.configs, results, alive, num_kept))
+                alive = sorted(decisions[-1].filter("kept")["configuration"].to_list())
+        return Finished(
+            configs=self.configs,
+            results=dict(sorted(results.items())),
+            decisions=decisions,
+            interactions=self.interactions,
+            simulated=self.simulated,
+            compile_seconds=self.compile_seconds,
+            run_seconds=self.run_seconds,
+            num_programs=len(self.groups),
+        )
+
+    def _run_rung(self, number: int, alive: list[int], stop: Event, trace: Callable[[], None]) -> dict[int, Curves]:
+        """Simulate the configurations that are alive; groups that an interrupted sweep has finished are read."""
+        parts = self._parts(number, alive)
+        sums = {part.group: kept for part in parts if (kept := _read_sums(part.place)) is not None}
+        missing = [part for part in parts if part.group not in sums]
+        self._compile([part.group for part in missing if part.group not in self.programs], stop)
+        work = {part.group: self._lanes(part, number) for part in missing}
+        served = {part.group: _saved_interactions(work[part.group], part.place) for part in missing}
+        total, before = sum(w.interactions for w in work.values()), sum(served.values())
+        words = "simulating" if len(self.rungs) == 1 else f"rung {number + 1} of {len(self.rungs)}"
+        with reporting.progress(total, done=before, description=words, console=console()) as bar:
+
+            def show(group: int, interactions: int, regret: float | None) -> None:
+                served[group] = interactions
+                bar.update(sum(served.values()), regret)
+
+            for part in missing:
+                state = self._simulate(work[part.group], part, stop, trace, partial(show, part.group))
+                if not chunks.is_finished(work[part.group], state):
+                    raise self._interrupted(f" after {sum(served.values()):,} of {total:,} interactions")
+                sums[part.group] = state.sums
+                if not self.options.keep_checkpoints:
+                    processes.by_first(partial(_keep_sums, part.place, state.sums))
+        self.simulated += total - before
+        return self._curves(number, parts, sums)
+
+    def _curves(self, number: int, parts: Sequence[Part], sums: dict[int, np.ndarray]) -> dict[int, Curves]:
+        """Give each configuration its part of the sums."""
+        curves = {}
+        for part in parts:
+            edges = self._edges(self.groups[part.group], number)
+            for column, i in enumerate(part.alive):
+                of_one = RoundMetrics(*sums[part.group][:, :, column])
+                curves[i] = Curves(self.configs[i].batch_size, edges, of_one)
+                self.interactions += int(edges[-1]) * self.configs[i].batch_size * of_one.regret.shape[1]
+        return curves
+
+    def _parts(self, number: int, alive: Sequence[int]) -> list[Part]:
+        survivors, parts = set(alive), []
+        for index, group in enumerate(self.groups):
+            members = [i for i in group.members if i in survivors]
+            place = self.places.checkpoints
+            if not self.options.keep_checkpoints:
+                place = place / f"{number:02d}-{index:04d}"
+            if members:
+                parts.append(Part(index, members, place))
+        return parts
+
+    def _compile(self, missing: Sequence[int], stop: Event) -> None:
+        started = time.perf_counter()
+        for count, index in enumerate(missing, start=1):
+            group = self.groups[index]
+            of_all = f" ({count} of {len(missing)} programs)" if len(missing) > 1 else ""
+            with phase(f"compiling {group.config.agent}{of_all}"):
+                self.programs[index] = self._program(group)
+            if any(processes.any_of(stop.is_set())):
+                raise self._interrupted()
+        self.compile_seconds += time.perf_counter() - started
+
+    def _program(self, group: Group) -> Work:
+        """Compile the program of a group and lay out the lanes of its first rung."""
+        config, world = group.config, group.world
+        rounds_per_call = None if self.observer is None else self.observer.rounds_per_call
+        edges = self._edges(group, 0)
+        program, tiles = lanes.compile_tiles(
+            jax.random.key(config.seed),
+            world.environment,
+            world.params,
+            world.factory,
+            world.grid,
+            batch_size=config.batch_size,
+            num_seeds=config.seeds,
+            num_rows=chunks.rows_of_calls(edges, rounds_per_call),
+            columns=self._columns(group) if len(self.rungs) > 1 else None,
+            max_lanes=self.max_lanes,
+        )
+        members = np.arange(len(group.members))
+        return Work(program, tiles, members, config.seeds, config.batch_size, edges, rounds_per_call)
+
+    def _lanes(self, part: Part, number: int) -> Work:
+        """Give all lanes of a group's program to the configurations that are alive: more seeds for fewer of them.
+
+        They are simulated from their first round again: the survivors' old lanes beside their new seeds fill a program
+        of a fixed shape, where lanes left out would save nothing.
+        """
+        whole, group = self.programs[part.group], self.groups[part.group]
+        if number == 0:
+            return whole
+        before, now = (ceil_div(len(configs), self._columns(group)) for configs in (group.members, part.alive))
+        seeds = whole.num_seeds * before // now  # of rows without padding: their number is the same on any devices
+        tiles = lanes.tiles(len(part.alive), seeds, *whole.tiles[0].config.shape)
+        members = np.searchsorted(group.members, part.alive)
+        return whole._replace(tiles=tiles, members=members, num_seeds=seeds, edges=self._edges(group, number))
+
+    def _edges(self, group: Group, number: int) -> np.ndarray:
+        """Rounds at which points of the learning curves end."""
+        if self.observer is not None:
+            return chunks.edges_of(group.config.rounds, self.observer.rounds_per_call)
+        return halving.edges(group.config.rounds, self.rungs[: number + 1])
+
+    def _columns(self, group: Group) -> int:
+        """Configurations side by side in a row, so that those of the last rung fill one."""
+        return min(self.rungs[-1].num_configs, len(group.members))
+
+    def _simulate(
+        self,
+        work: Work,
+        part: Part,
+        stop: Event,
+        trace: Callable[[], None],
+        show: Callable[[int, float | None], None],
+    ) -> State:
+        """Simulate a part from its last checkpoint to its end, or to the end of the chunk in which it is stopped."""
+        every, checkpoints = self.options.checkpoint_every, Checkpoints(part.place)
+        state, per_round = chunks.start(work, checkpoints), _users_per_round(work)
+        if self.observer is not None:
+            self.observer.begin(work, state)
+
+        def watch(state: State) -> None:
+            regret = None if self.observer is None else self.observer.follow(work, state)
+            show(chunks.number(work, state) * per_round, regret)
+
+        state, seconds = chunks.advance(
+            work,
+            state,
+            checkpoints,
+            every=None if every is None else every * self.configs[0].steps_per_loop,
+            watch=watch,
+            stop=stop,
+            trace=trace,
+        )
+        self.run_seconds += seconds
+        return state
+
+    def _interrupted(self, progress: str = "") -> Interrupted:
+        if not run_directory.can_resume(self.places.checkpoints):
+            return Interrupted("interrupted")
+        command = "sweep" if self.observer is None else "run"
+        return Interrupted(f"interrupted{progress}; go on with: {self.places.resume_hint(command)}")
+
+
+def _users_per_round(work: Work) -> int:
+    """Users served in a round of a tile, on average over the tiles, which may be filled up."""
+    return work.interactions // (work.rounds * len(work.tiles))
+
+
+def _saved_interactions(work: Work, place: epath.Path) -> int:
+    """Interactions that need not be simulated again, since a checkpoint has them."""
+    tile, rounds = chunks.last_saved(work, Checkpoints(place))
+    return (tile * work.rounds + rounds) * _users_per_round(work)
+
+
+def _kept_limit(max_lanes: int | None, path: epath.Path) -> int | None:
+    """Keep the limit of lanes, or read that of the interrupted sweep, whose checkpoints have its shape."""
+
+    def keep() -> np.ndarray:
+        kept = int(path.read_text()) if path.exists() else max_lanes or 0  # 0: none
+        if max_lanes is not None and max_lanes != kept:
+            raise InputError(f"max_lanes is {max_lanes}, but was {kept or 'not given'} before; allowed: the same")
+        write_bytes(path, str(kept).encode())
+        return np.array(kept)
+
+    return int(processes.from_first(keep, lambda: np.zeros((), int))) or None
+
+
+def _read_sums(place: epath.Path) -> np.ndarray | None:
+    """Read the sums of a part that is done, in all processes; None where it is not."""
+    path = _sums_file(place)
+
+    def shape_of() -> np.ndarray:
+        return np.array(_load(path).shape if path.exists() else (0, 0, 0, 0))
+
+    shape = processes.from_first(shape_of, lambda: np.zeros(4, int))
+    if not np.any(shape):
+        return None
+    return np.asarray(processes.from_first(lambda: _load(path), lambda: np.zeros(shape, np.float32)), np.float64)
+
+
+def _load(path: epath.Path) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(path.read_bytes()))
+    except (ValueError, EOFError):
+        raise InputError(f"{str(path)!r} is damaged; delete it to have it computed again") from None
+
+
+def _keep_sums(place: epath.Path, sums: np.ndarray) -> None:
+    """Write the sums of a part that is done, which come from float32, and drop its checkpoints."""
+    buffer = io.BytesIO()
+    np.save(buffer, sums.astype(np.float32))
+    write_bytes(_sums_file(place), buffer.getvalue())
+    if place.exists():
+        place.rmtree()
+
+
+def _sums_file(place: epath.Path) -> epath.Path:
+    return place.parent / f"{place.name}.npy"

@@ -1,0 +1,131 @@
+"""The objects that a config names: its environment with all arrays, and the factory of its agents. Simulates nothing.
+
+Names become objects here and nowhere else. Configurations that differ in traced settings alone share a world and one
+compiled program: they are a group.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters
+from jaxbandit.agents import AGENTS
+from jaxbandit.data import load
+from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.experiments.config import Config, WorldConfig, takes_ratings
+from jaxbandit.experiments.console import phase
+from jaxbandit.simulation.delay import delayed
+from jaxbandit.types import Agent, Environment
+
+
+class World(NamedTuple):
+    """What a program is compiled of, for one configuration or several that differ in traced settings alone."""
+
+    environment: Environment
+    params: Any
+    factory: Callable[..., Agent]  # (**traced settings) -> Agent
+    grid: dict[str, np.ndarray]  # traced settings, [H] each
+
+    @property
+    def example_agent(self) -> Agent:
+        """The agent of the first configuration."""
+        return self.factory(**{name: float(values[0]) for name, values in self.grid.items()})
+
+
+class Group(NamedTuple):
+    """Configurations that share a compiled program."""
+
+    members: list[int]  # their places in the list of all configurations
+    config: Config  # of the first one
+    world: World
+
+
+def make_environment(config: WorldConfig) -> tuple[Environment, Any]:
+    """Read the ratings, where the environment takes some, and make it with its arrays.
+
+    Raises:
+        InputError: the ratings cannot be read, or settings do not go together.
+    """
+    columns = {name: getattr(config, name) for name in ("user_column", "item_column", "rating_column")}
+    ratings = [load(config.ratings, **columns)] if takes_ratings(config.env) else []
+    return ENVIRONMENTS[config.env](*ratings, **config.env_settings)
+
+
+def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> World:
+    """Make the world of checked configs, with an environment that is `made` already if there is one.
+
+    Raises:
+        InputError: the ratings cannot be read, or settings do not go together.
+    """
+    config = configs[0]
+    environment, params = made or make_environment(config.world)
+    traced = traced_settings(config.agent)
+    grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
+    factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static_settings(config))
+    world = World(environment, params, factory, grid)
+    check_slates(config, environment, world.example_agent)
+    if config.delay:
+        world = world._replace(factory=delayed(factory, environment, params, config.batch_size, config.delay))
+        _ = world.example_agent  # refuses what is too large
+    return world
+
+
+def build_groups(configs: Sequence[Config]) -> list[Group]:
+    """Make the worlds of all configurations, each environment once, in the order of their first configurations.
+
+    Raises:
+        InputError: that of `build`.
+    """
+    made: list[tuple[WorldConfig, tuple[Environment, Any]]] = []
+    groups = []
+    for members in group_members(configs):
+        config = configs[members[0]]
+        environment = next((environment for known, environment in made if known == config.world), None)
+        if environment is None:
+            with phase(f"building {config.env}"):
+                environment = make_environment(config.world)
+            made.append((config.world, environment))
+        groups.append(Group(members, config, build(*(configs[i] for i in members), made=environment)))
+    return groups
+
+
+def group_members(configs: Sequence[Config]) -> list[list[int]]:
+    """Places of the configurations of each group."""
+    members: dict[str, list[int]] = {}
+    for place, config in enumerate(configs):
+        static = asdict(replace(config, agent_settings=static_settings(config)))
+        members.setdefault(json.dumps(static, sort_keys=True), []).append(place)
+    return list(members.values())
+
+
+def traced_settings(agent: str) -> list[str]:
+    """Settings of an agent whose values share a compiled program, in the order of its signature."""
+    return [name for name, setting in hyperparameters(AGENTS[agent]).items() if setting.is_traced]
+
+
+def static_settings(config: Config) -> dict[str, Any]:
+    """Settings of the agent each of whose values is a program of its own."""
+    traced = traced_settings(config.agent)
+    return {name: value for name, value in config.agent_settings.items() if name not in traced}
+
+
+def check_slates(config: Config, environment: Environment, agent: Agent) -> None:
+    """Raise InputError where the environment wants slates and the agent takes one arm, or the other way round."""
+    size = environment.spec.slate_size
+    if agent.slates != (size > 1):
+        wants = f"slates of {size} arms" if size > 1 else "one arm"
+        raise InputError(
+            f"agent is {config.agent}, but env {config.env} wants {wants} of each user; "
+            f"allowed: an agent that {'ranks slates, as cascade-linucb' if size > 1 else 'takes one arm, as linucb'}"
+        )
+
+
+def world_difference(one: WorldConfig, other: WorldConfig) -> str:
+    """Say in which entry two worlds differ first: `ratings ml-100k and ml-1m`. Empty where they are the same."""
+    pairs = ((f.name, getattr(one, f.name), getattr(other, f.name)) for f in fields(WorldConfig))
+    return next((f"{name} {a} and {b}" for name, a, b in pairs if a != b), "")
