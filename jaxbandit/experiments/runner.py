@@ -1,6 +1,5 @@
 """Groups of configurations, rung after rung, to their ends: compiled, simulated, checkpointed. It writes no results."""
 
-import io
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,10 +14,9 @@ from etils import epath
 from jaxbandit import reporting
 from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import write_bytes
 from jaxbandit._core.integers import ceil_div
 from jaxbandit._core.signals import Interrupted, stop_requests
-from jaxbandit.experiments import halving, run_directory
+from jaxbandit.experiments import finished_parts, halving, run_directory
 from jaxbandit.experiments.config import Config
 from jaxbandit.experiments.console import console, phase
 from jaxbandit.experiments.halving import Result
@@ -99,7 +97,7 @@ class Runner:
         self.rungs = halving.rungs(len(configs), plan.eta)
         self.max_lanes = options.max_lanes
         if not options.keep_checkpoints:
-            self.max_lanes = _kept_limit(options.max_lanes, places.checkpoints / "max_lanes")
+            self.max_lanes = finished_parts.kept_limit(options.max_lanes, places.checkpoints / "max_lanes")
         self.programs: dict[int, Work] = {}
         self.compile_seconds = self.run_seconds = 0.0
         self.interactions = self.simulated = 0
@@ -138,7 +136,7 @@ class Runner:
     def _run_rung(self, number: int, alive: list[int], stop: Event, trace: Callable[[], None]) -> dict[int, Curves]:
         """Simulate the configurations that are alive; groups that an interrupted sweep has finished are read."""
         parts = self._parts(number, alive)
-        sums = {part.group: kept for part in parts if (kept := _read_sums(part.place)) is not None}
+        sums = {part.group: kept for part in parts if (kept := finished_parts.read_sums(part.place)) is not None}
         missing = [part for part in parts if part.group not in sums]
         self._compile([part.group for part in missing if part.group not in self.programs], stop)
         work = {part.group: self._lanes(part, number) for part in missing}
@@ -157,7 +155,7 @@ class Runner:
                     raise self._interrupted(f" after {sum(served.values()):,} of {total:,} interactions")
                 sums[part.group] = state.sums
                 if not self.options.keep_checkpoints:
-                    processes.by_first(partial(_keep_sums, part.place, state.sums))
+                    processes.by_first(partial(finished_parts.keep_sums, part.place, state.sums))
         self.simulated += total - before
         return self._curves(number, parts, sums)
 
@@ -285,49 +283,3 @@ def _saved_interactions(work: Work, place: epath.Path) -> int:
     """Interactions that need not be simulated again, since a checkpoint has them."""
     tile, rounds = chunks.last_saved(work, Checkpoints(place))
     return (tile * work.rounds + rounds) * _users_per_round(work)
-
-
-def _kept_limit(max_lanes: int | None, path: epath.Path) -> int | None:
-    """Keep the limit of lanes, or read that of the interrupted sweep, whose checkpoints have its shape."""
-
-    def keep() -> np.ndarray:
-        kept = int(path.read_text()) if path.exists() else max_lanes or 0  # 0: none
-        if max_lanes is not None and max_lanes != kept:
-            raise InputError(f"max_lanes is {max_lanes}, but was {kept or 'not given'} before; allowed: the same")
-        write_bytes(path, str(kept).encode())
-        return np.array(kept)
-
-    return int(processes.from_first(keep, lambda: np.zeros((), int))) or None
-
-
-def _read_sums(place: epath.Path) -> np.ndarray | None:
-    """Read the sums of a part that is done, in all processes; None where it is not."""
-    path = _sums_file(place)
-
-    def shape_of() -> np.ndarray:
-        return np.array(_load(path).shape if path.exists() else (0, 0, 0, 0))
-
-    shape = processes.from_first(shape_of, lambda: np.zeros(4, int))
-    if not np.any(shape):
-        return None
-    return np.asarray(processes.from_first(lambda: _load(path), lambda: np.zeros(shape, np.float32)), np.float64)
-
-
-def _load(path: epath.Path) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(path.read_bytes()))
-    except (ValueError, EOFError):
-        raise InputError(f"{str(path)!r} is damaged; delete it to have it computed again") from None
-
-
-def _keep_sums(place: epath.Path, sums: np.ndarray) -> None:
-    """Write the sums of a part that is done, which come from float32, and drop its checkpoints."""
-    buffer = io.BytesIO()
-    np.save(buffer, sums.astype(np.float32))
-    write_bytes(_sums_file(place), buffer.getvalue())
-    if place.exists():
-        place.rmtree()
-
-
-def _sums_file(place: epath.Path) -> epath.Path:
-    return place.parent / f"{place.name}.npy"

@@ -1,0 +1,199 @@
+"""`jaxbandit run`, `sweep`, `evaluate`, `export` and `compare`: each calls the function of its name.
+
+What is slow to import is imported by the command that needs it.
+"""
+
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxbandit._core.errors import InputError
+from jaxbandit.cli.command_line import EvaluateCommand, RunCommand, SweepCommand, chosen_config, chosen_plan
+from jaxbandit.vertex.trainer import RESULTS, is_container
+
+
+@click.command("run", cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
+@click.pass_context
+def run_command(
+    ctx: click.Context,
+    out: str | None,
+    resume: bool,
+    checkpoint_every: int | None,
+    profile: bool,
+    distributed: bool,
+    log_interactions: bool,
+    propensity_samples: int | None,
+    **_: Any,
+) -> None:
+    """Simulate an agent against thousands of users: learning curves, a table, a picture.
+
+    Below are the settings of the chosen --env and --agent; others have others.
+    """
+    from jaxbandit import reporting
+    from jaxbandit._core import processes
+    from jaxbandit.experiments.run import run
+
+    _prepare(out, resume, distributed)
+    config = chosen_config(ctx)
+    with _job(config, out, f"{config.agent}-{config.env}", resume) as job:
+        summary = run(
+            config,
+            job.places,
+            resume=job.resume,
+            checkpoint_every=checkpoint_every,
+            profile=profile,
+            log_interactions=log_interactions,
+            propensity_samples=propensity_samples,
+            report=job.report,
+        )
+        job.finish(summary)
+    if processes.is_first():
+        reporting.print_table(summary, agent=config.agent, directory=out or str(job.places.results))
+
+
+@click.command(
+    "sweep", cls=SweepCommand, short_help="Simulate many configurations: a ranked table, a picture, the best one."
+)
+@click.pass_context
+def sweep_command(
+    ctx: click.Context,
+    out: str | None,
+    resume: bool,
+    checkpoint_every: int | None,
+    profile: bool,
+    distributed: bool,
+    max_lanes: int | None,
+    **_: Any,
+) -> None:
+    """Simulate many configurations on the same users: a ranked table, a picture, the best one's flags.
+
+    --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
+    """
+    from jaxbandit._core import processes
+    from jaxbandit.experiments.sweep import show, sweep
+
+    _prepare(out, resume, distributed)
+    plan = chosen_plan(ctx)
+    with _job(plan, out, f"sweep-{plan.base.agent}-{plan.base.env}", resume) as job:
+        summary = sweep(
+            plan,
+            job.places,
+            resume=job.resume,
+            checkpoint_every=checkpoint_every,
+            max_lanes=max_lanes,
+            profile=profile,
+        )
+        job.finish(summary)
+    if processes.is_first():
+        show(plan, summary, out or str(job.places.results))
+
+
+@click.command(cls=EvaluateCommand, short_help="Estimate what another policy would have earned on logged users.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    log: str,
+    out: str | None,
+    policy_from: str | None,
+    policy_seed: int | None,
+    propensity_samples: int | None,
+    **given: Any,
+) -> None:
+    """Estimate what a policy would have earned on the users of LOG, a run with --log-interactions.
+
+    By inverse propensities (IPS, SNIPS), a reward model (DM) and both (DR), with 95 % bootstrap intervals.
+    """
+    from jaxbandit.experiments import interaction_log
+    from jaxbandit.policies import evaluate as evaluation
+
+    of_log = policy_from is None and given.get("config") is None
+    if of_log and given.get("agent") is None:
+        raise InputError("agent is missing; allowed: --agent NAME, --config FILE or --policy-from DIR")
+    _keep_programs()
+    content = evaluation.evaluate(
+        log,
+        chosen_config(ctx),
+        of_log=of_log,
+        policy_from=policy_from,
+        policy_seed=policy_seed or 0,
+        samples=propensity_samples or interaction_log.SAMPLES,
+        out=out,
+    )
+    evaluation.show(content)
+
+
+@click.command("export", short_help="Write a trained agent, so that another process acts with it.")
+@click.argument("run", metavar="RUN_DIR")
+@click.option("--out", metavar="DIR", help="where it goes  [default: RUN_DIR/policy]")
+@click.option("--policy-seed", type=int, default=0, show_default=True, help="which of the run's simulations")
+def export_command(run: str, out: str | None, policy_seed: int) -> None:
+    """Write the agent that a run has trained: jaxbandit.load_policy(DIR).act(context) acts with it.
+
+    Beside what it has learned stand StableHLO programs for CPU, GPU and TPU. A run that was interrupted is exported as
+    it is at its last checkpoint.
+    """
+    from jaxbandit.policies import export
+
+    content = export.export(run, out, seed=policy_seed)
+    config, place = content["config"], out or str(Path(run) / export.DIRECTORY)
+    learned = f"{content['rounds']:,} of {config['training_loops'] * config['steps_per_loop']:,} rounds"
+    click.echo(f"{config['agent']} of seed {content['seed']} after {learned}: policy in {place}")
+
+
+@click.command(short_help="Put finished runs and sweeps beside each other.")
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.option("--out", default="comparison", show_default=True, metavar="DIR", help="where table and picture go")
+def compare(directories: tuple[str, ...], out: str) -> None:
+    """Put finished runs, and the best configurations of finished sweeps, beside each other: a table and a picture."""
+    from jaxbandit.experiments import compare as comparison
+
+    comparison.compare(directories, out)
+
+
+def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
+    """Join the other processes, and have compiled programs kept."""
+    from jaxbandit._core import processes
+
+    if resume and not (out or os.environ.get(RESULTS)):
+        raise InputError("resume: --out is missing; allowed: the --out of an interrupted run")
+    if distributed or processes.pool() is not None:
+        processes.join()
+    _keep_programs()
+
+
+def _job(asked: Any, out: str | None, name: str, resume: bool) -> AbstractContextManager[Any]:
+    """Lay out a run or a sweep: at home in one directory, in a container as Vertex AI says."""
+    new = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    if is_container(os.environ):
+        from jaxbandit.vertex.trainer import job
+
+        return job.job(asked, out, new, resume)
+    from jaxbandit.experiments.job import at_home
+
+    return nullcontext(at_home(out or new, resume))
+
+
+def _keep_programs() -> None:
+    """Keep compiled programs on disk: the next run of the same shape starts at once. Harmless where that fails."""
+    import platform
+    import warnings
+
+    import jax
+
+    from jaxbandit.data import cache_dir
+
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    # Programs are compiled for the processor at hand, and a home directory may be shared by several.
+    directory = Path(cache_dir()) / "programs" / (platform.node() or "local")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(directory, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        warnings.filterwarnings("ignore", message=".*persistent compilation cache", category=UserWarning)
