@@ -168,15 +168,15 @@ def test_agents_of_slates_learn_what_attracts(name, settings):
 
 
 def test_agents_and_worlds_of_slates_are_for_each_other():
-    build = partial(Config, training_loops=1)
+    make = partial(Config, training_loops=1)
     for config, words in (
-        (build(env="cascade", agent="linucb"), "agent is linucb, but env cascade wants slates of 3 arms of each user"),
-        (build(env="wheel", agent="cascade-linucb"), "slate_size is 1: this agent ranks slates; allowed: an env"),
+        (make(env="cascade", agent="linucb"), "agent is linucb, but env cascade wants slates of 3 arms of each user"),
+        (make(env="wheel", agent="cascade-linucb"), "slate_size is 1: this agent ranks slates; allowed: an env"),
     ):
         with pytest.raises(InputError, match=words):
             build(checked(config))
     for agent in ("uniform", "oracle", "cascade-linucb", "cascade-plackett-luce"):
-        build(checked(build(env="cascade", agent=agent)))
+        build(checked(make(env="cascade", agent=agent)))
 
 
 def test_a_slate_longer_than_the_arms_is_refused():
