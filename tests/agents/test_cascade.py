@@ -14,6 +14,7 @@ from jaxbandit.agents.models import gaussian
 from jaxbandit.envs.cascade import cascade, clicks
 from jaxbandit.envs.outcome import slate_outcome
 from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.world import build
 from jaxbandit.simulation.metrics import measure
 from jaxbandit.types import Interaction, Outcome, Spec
 from tests.support import assert_counts, assert_mean, f64, make_agent, one_lane, users

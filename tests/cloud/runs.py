@@ -18,7 +18,10 @@ from .replicas import METRIC_FILE, Line, Replica, Site
 
 ROOT = Path(__file__).parents[2]
 # What a container keeps of this machine: its programs, the number of threads, and the cache that all tests share.
-KEPT = ("PATH", "LANG", "OPENBLAS_NUM_THREADS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+KEPT = (
+    *("PATH", "LANG", "OPENBLAS_NUM_THREADS"),
+    *("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"),
+)
 
 
 class Ending(NamedTuple):
