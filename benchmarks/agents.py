@@ -84,9 +84,9 @@ def worlds(agent: str, made: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, 
 
 def measure(label: str, config: Config, world: World, rounds: int, seconds: float) -> dict[str, Any]:
     """Run for so many rounds, and, at the speed that this had, for so many seconds."""
-    arguments = (jax.random.key(0), world.environment, world.params, world.factory, world.grid)
+    simulation = sweep.Simulation(world.environment, world.params, world.factory, world.grid, BATCH)
     started = time.perf_counter()
-    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=SEEDS, num_rows=2)
+    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=SEEDS, num_points=2)
     compiled = time.perf_counter() - started
 
     def run(length: int) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def measure(world: str, agent: str, seeds: int, rounds: int) -> dict[str, Any]:
     environment, params = ENVIRONMENTS[name](**settings)
     grid = {s.name: jnp.full(1, s.default) for s in hyperparameters(AGENTS[agent]).values() if s.is_traced}
     edges = np.unique(np.r_[0, np.geomspace(max(1, rounds / 1000), rounds, POINTS).round()].astype(np.int32))
-    arguments = (jax.random.key(0), environment, params, partial(AGENTS[agent], environment.spec), grid)
-    lanes = sweep.compile_lanes(*arguments, batch_size=1, num_seeds=seeds, num_rows=len(edges) - 1)
+    simulation = sweep.Simulation(environment, params, partial(AGENTS[agent], environment.spec), grid, batch_size=1)
+    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=len(edges) - 1)
     _, sums = lanes.advance(lanes.begin(), edges)
     regret = np.cumsum(np.asarray(sums.regret, np.float64)[:seeds, 0], axis=-1)
     late = edges[1:] >= rounds / 100

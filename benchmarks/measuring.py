@@ -33,16 +33,8 @@ def lanes_runner(world: Any, *, batch_size: int, configurations: int = 1, seeds:
     if configurations > 1:
         grid["alpha"] = jnp.geomspace(*ALPHAS, configurations)
     started = time.perf_counter()
-    lanes = sweep.compile_lanes(
-        jax.random.key(0),
-        world.environment,
-        world.params,
-        world.factory,
-        grid,
-        batch_size=batch_size,
-        num_seeds=seeds,
-        num_rows=1,
-    )
+    simulation = sweep.Simulation(world.environment, world.params, world.factory, grid, batch_size)
+    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=1)
     compile_seconds = time.perf_counter() - started
     state = {"carry": lanes.begin(), "round": 0}
 

@@ -100,9 +100,8 @@ def xla_count(world: World, *, batch_size: int, configurations: int, seeds: int)
     grid["alpha"] = jnp.geomspace(*ALPHAS, configurations)
 
     def lane(key: Any, params: Any, edges: Any, hyperparameters: dict[str, Any]) -> Any:
-        agent = world.factory(**hyperparameters)
-        carry = simulate.start(key, world.environment, params, agent)
-        return simulate.simulate(key, world.environment, params, agent, batch_size, carry, edges)
+        lane = simulate.Lane(world.environment, params, world.factory(**hyperparameters), batch_size)
+        return simulate.simulate(key, lane, simulate.start(key, lane), edges)
 
     over_configurations = jax.vmap(lane, in_axes=(None, None, None, 0))
     program = jax.jit(jax.vmap(over_configurations, in_axes=(0, None, None, None)))

@@ -125,9 +125,8 @@ def one_lane(environment: Environment, params: Any, factory, batch_size: int):
 
     @jax.jit
     def run(params, key, hyperparameters, edges):
-        agent = factory(**hyperparameters)
-        carry = rounds.start(key, environment, params, agent)
-        return rounds.simulate(key, environment, params, agent, batch_size, carry, edges)
+        lane = rounds.Lane(environment, params, factory(**hyperparameters), batch_size)
+        return rounds.simulate(key, lane, rounds.start(key, lane), edges)
 
     return partial(run, params)
 

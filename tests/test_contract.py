@@ -75,8 +75,8 @@ def swept(agent: str, env: str):
         made.append(values)
         return make_agent(agent, environment)(**values)
 
-    arguments = (ROOT, environment, params, factory, traced_values(agent))
-    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=SEEDS, num_rows=2)
+    simulation = sweep.Simulation(environment, params, factory, traced_values(agent), BATCH)
+    lanes = sweep.compile_lanes(ROOT, simulation, num_seeds=SEEDS, num_points=2)
     runs = [jax.tree.map(np.asarray, lanes.advance(lanes.begin(), EDGES)) for _ in range(2)]
     return lanes, runs, len(made)
 
@@ -96,8 +96,9 @@ def test_actions_are_in_range_and_allowed(agent, env):
 def test_update_keeps_tree_shapes_and_dtypes(agent, env):
     environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
-    carry = jax.eval_shape(lambda key: rounds.start(key, environment, params, policy), ROOT)
-    step = partial(rounds.one_round, ROOT, environment, params, policy, BATCH)
+    lane = rounds.Lane(environment, params, policy, BATCH)
+    carry = jax.eval_shape(lambda key: rounds.start(key, lane), ROOT)
+    step = partial(rounds.one_round, ROOT, lane)
     after = jax.eval_shape(step, carry, jax.ShapeDtypeStruct((), jnp.int32))[0]
     assert jax.tree.structure(after) == jax.tree.structure(carry)
     assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(carry)]
@@ -150,8 +151,9 @@ def test_lanes_of_a_sweep_on_8_devices_equal_simulations_alone_on_one(agent, env
 def test_a_compiled_round_equals_an_eager_one(agent, env):
     environment, params = world(agent, env)
     policy = make_agent(agent, environment)(**{name: values[0] for name, values in traced_values(agent).items()})
-    carry = jax.jit(lambda: rounds.start(ROOT, environment, params, policy))()
-    step = partial(rounds.one_round, ROOT, environment, params, policy, BATCH)
+    lane = rounds.Lane(environment, params, policy, BATCH)
+    carry = jax.jit(lambda: rounds.start(ROOT, lane))()
+    step = partial(rounds.one_round, ROOT, lane)
     eager, compiled = step(carry, jnp.int32(0)), jax.jit(step)(carry, jnp.int32(0))
     # float32 in another order; users of the linear worlds have features up to 10.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), eager, compiled)
@@ -164,7 +166,7 @@ def test_rewards_of_weight_zero_are_ignored(agent, env):
 
     @jax.jit
     def learned(reward):
-        carry = rounds.start(ROOT, environment, params, policy)
+        carry = rounds.start(ROOT, rounds.Lane(environment, params, policy, BATCH))
         context, means = environment.observe(ROOT, params, carry.environment, BATCH)
         context = context._replace(truth=means) if policy.privileged else context
         decision = policy.select(ROOT, carry.agent, context)

@@ -41,9 +41,8 @@ def always(arm: int, **functions) -> Agent:
 
 
 def run(environment: Environment, factory, rounds: int = 10) -> tuple[Carry, dict]:
-    lanes = sweep.compile_lanes(
-        jax.random.key(0), environment, MEANS, factory, GRID, batch_size=BATCH, num_seeds=SEEDS, num_rows=1
-    )
+    simulation = sweep.Simulation(environment, MEANS, factory, GRID, BATCH)
+    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=SEEDS, num_points=1)
     carry, metrics = lanes.advance(lanes.begin(), np.array([0, rounds]))
     return jax.tree.map(np.asarray, carry), jax.tree.map(np.asarray, metrics._asdict())
 
@@ -140,8 +139,8 @@ def test_work_of_every_tenth_round_is_done_in_every_tenth_round():
 @cache
 def primitives() -> list[str]:
     """Names of all operations in the program of the lanes."""
-    root = jax.random.key(0)
-    begin, advance = sweep._row_functions(STILL, retrainer, BATCH, 2, jax.random.key_impl(root))
+    root, simulation = jax.random.key(0), sweep.Simulation(STILL, MEANS, retrainer, GRID, BATCH)
+    begin, advance = sweep._row_functions(simulation, 2, str(jax.random.key_impl(root)))
     rows = {name: jnp.stack([values] * SEEDS) for name, values in GRID.items()}
     arguments = jax.random.key_data(root), jnp.arange(SEEDS, dtype=jnp.uint32), MEANS, rows
     carry = jax.eval_shape(begin, *arguments)

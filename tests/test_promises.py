@@ -14,7 +14,7 @@ from jaxbandit.data.synthetic import World, generate
 from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.simulation import lanes as sweep
-from jaxbandit.simulation.rounds import simulate, start
+from jaxbandit.simulation.rounds import Lane, simulate, start
 
 from .support import bounded, make_agent, small_ratings, small_world
 
@@ -59,9 +59,8 @@ def run(env: str = "mf-per-arm", *, seeds: int = 3, configurations: int = 1, dev
     environment, params = small_world(env)
     environment = recorded(environment, reacts=reacts)
     grid = {"alpha": ALPHAS[:configurations]}
-    arguments = (ROOT, environment, params, make_agent("linucb", environment), grid)
-    sizes = {"batch_size": BATCH, "num_seeds": seeds, "num_rows": 2}
-    lanes = sweep.compile_lanes(*arguments, **sizes, devices=jax.devices()[:devices])
+    simulation = sweep.Simulation(environment, params, make_agent("linucb", environment), grid, BATCH)
+    lanes = sweep.compile_lanes(ROOT, simulation, num_seeds=seeds, num_points=2, devices=jax.devices()[:devices])
     carry, metrics = lanes.advance(lanes.begin(), EDGES)
     return np.asarray(carry.environment.checksum), jax.tree.map(np.asarray, metrics)
 
@@ -100,8 +99,8 @@ def test_all_configurations_of_a_seed_meet_the_same_users_and_arms():
 
 def test_rounds_cut_in_any_way_give_the_same_bits():
     environment, params = small_world("mf-per-arm")
-    arguments = (ROOT, environment, params, make_agent("lints", environment), {"alpha": ALPHAS})
-    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=2, num_rows=2)
+    simulation = sweep.Simulation(environment, params, make_agent("lints", environment), {"alpha": ALPHAS}, BATCH)
+    lanes = sweep.compile_lanes(ROOT, simulation, num_seeds=2, num_points=2)
 
     def cut(*chunks):
         carry, rows = lanes.begin(), []
@@ -144,7 +143,8 @@ def test_a_thousand_values_of_alpha_compile_as_often_as_one():
 
         grid = {"alpha": jnp.linspace(0.1, 2, count)}
         before = len(compilations())
-        lanes = sweep.compile_lanes(ROOT, environment, params, factory, grid, batch_size=4, num_seeds=1, num_rows=1)
+        simulation = sweep.Simulation(environment, params, factory, grid, 4)
+        lanes = sweep.compile_lanes(ROOT, simulation, num_seeds=1, num_points=1)
         counts.append((len(traces), len(compilations()) - before))
         _, metrics = lanes.advance(lanes.begin(), np.array([0, 5]))
         assert metrics.regret.shape == (1, count, 1)
@@ -160,8 +160,8 @@ def test_no_array_of_the_world_is_a_constant_of_the_program(agent):
         policy = make_agent(agent, environment)()
 
         def everything(key, params):
-            carry = start(key, environment, params, policy)
-            return simulate(key, environment, params, policy, BATCH, carry, jnp.array([0, 2], jnp.int32))
+            lane = Lane(environment, params, policy, BATCH)
+            return simulate(key, lane, start(key, lane), jnp.array([0, 2], jnp.int32))
 
         return jax.jit(everything).lower(ROOT, params).as_text()
 
@@ -172,9 +172,9 @@ def test_no_array_of_the_world_is_a_constant_of_the_program(agent):
 
 def test_memory_does_not_grow_with_rounds():
     environment, params = small_world("mf-per-arm")
-    arguments = (ROOT, environment, params, make_agent("linucb", environment), {"alpha": ALPHAS})
+    simulation = sweep.Simulation(environment, params, make_agent("linucb", environment), {"alpha": ALPHAS}, BATCH)
     before = len(compilations())
-    lanes = sweep.compile_lanes(*arguments, batch_size=BATCH, num_seeds=2, num_rows=2)
+    lanes = sweep.compile_lanes(ROOT, simulation, num_seeds=2, num_points=2)
     compiled = len(compilations()) - before
     sizes = []
     for edges in ([0, 1, 2], [0, 200, 400]):
@@ -200,8 +200,8 @@ def test_every_product_of_a_linear_agent_has_full_precision(agent, settings, env
     policy = make_agent(agent, environment, **settings)()
 
     def round_of_agent(key, params):
-        carry = start(key, environment, params, policy)
-        return simulate(key, environment, params, policy, BATCH, carry, jnp.array([0, 1], jnp.int32))
+        lane = Lane(environment, params, policy, BATCH)
+        return simulate(key, lane, start(key, lane), jnp.array([0, 1], jnp.int32))
 
     products = [
         line for line in jax.jit(round_of_agent).lower(ROOT, params).as_text().splitlines() if "dot_general" in line
@@ -236,6 +236,6 @@ def test_bad_settings_are_refused_before_anything_is_compiled(settings):
 
 def test_a_batch_of_more_users_than_there_are_is_refused():
     environment, params = mf(small_ratings(), num_actions=5, rank_k=3, factorizer="residual_svd")
-    arguments = (ROOT, environment, params, make_agent("uniform", environment), {})
+    simulation = sweep.Simulation(environment, params, make_agent("uniform", environment), {}, 61)
     with pytest.raises(InputError, match="batch_size is 61"):
-        sweep.compile_lanes(*arguments, batch_size=61, num_seeds=1, num_rows=1)
+        sweep.compile_lanes(ROOT, simulation, num_seeds=1, num_points=1)

@@ -3,9 +3,9 @@
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import jax
+from jax.stages import Compiled
 from jaxtyping import PyTree
 
 from jaxbandit._core.errors import InputError
@@ -25,7 +25,7 @@ def budget(device: jax.Device) -> int:
     return int(HOST_SHARE * _host_bytes() / jax.local_device_count())
 
 
-def needed(program: Any) -> int:
+def needed(program: Compiled) -> int:
     """Bytes that a compiled program takes on each device: arguments, results, and what lies between."""
     analysis = program.memory_analysis()
     if analysis is None:  # not every backend tells

@@ -63,7 +63,7 @@ def edges(rounds: int, stages: Sequence[Rung]) -> np.ndarray:
     """
     *earlier, last = (ceil_div(rounds, stage.divisor) for stage in stages)
     marks = [mark for end in earlier for mark in (end - math.ceil(end / 10), end)]
-    return np.union1d(chunks.row_edges(last), marks).astype(np.int64)
+    return np.union1d(chunks.point_edges(last), marks).astype(np.int64)
 
 
 def decide(

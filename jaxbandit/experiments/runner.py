@@ -199,13 +199,9 @@ class Runner:
         edges = self._edges(group, 0)
         program, tiles = lanes.compile_tiles(
             jax.random.key(config.seed),
-            world.environment,
-            world.params,
-            world.factory,
-            world.grid,
-            batch_size=config.batch_size,
+            lanes.Simulation(world.environment, world.params, world.factory, world.grid, config.batch_size),
             num_seeds=config.seeds,
-            num_rows=chunks.rows_of_calls(edges, rounds_per_call),
+            num_points=chunks.points_of_calls(edges, rounds_per_call),
             columns=self._columns(group) if len(self.rungs) > 1 else None,
             max_lanes=self.max_lanes,
         )

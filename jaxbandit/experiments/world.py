@@ -5,7 +5,7 @@ compiled program: they are a group.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config, WorldConfig, takes_ratings
 from jaxbandit.experiments.console import phase
 from jaxbandit.simulation.delay import delayed
-from jaxbandit.types import Agent, Environment
+from jaxbandit.types import Agent, Environment, TracedFactory
 
 
 class World(NamedTuple):
@@ -28,7 +28,7 @@ class World(NamedTuple):
 
     environment: Environment
     params: Any
-    factory: Callable[..., Agent]  # (**traced settings) -> Agent
+    factory: TracedFactory  # (**traced settings) -> Agent
     grid: dict[str, np.ndarray]  # traced settings, [H] each
 
     @property
@@ -66,7 +66,7 @@ def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> Worl
     environment, params = made or make_environment(config.world)
     traced = traced_settings(config.agent)
     grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
-    factory: Callable[..., Agent] = partial(AGENTS[config.agent], environment.spec, **static_settings(config))
+    factory: TracedFactory = partial(AGENTS[config.agent], environment.spec, **static_settings(config))
     world = World(environment, params, factory, grid)
     check_slates(config, environment, world.example_agent)
     if config.delay:

@@ -99,9 +99,10 @@ def trained_state(run: str, trained: Config, world: World, seed: int, checkpoint
     samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
     played, rounds = recording_world(trained, world, samples) if samples else (world, None)
     (tile,) = lanes.layout(1, trained.seeds, num_devices=_devices(directory))
-    like = lanes.carry_shapes(played.environment, played.params, played.factory, played.grid, tile.config.shape)
-    rows = len(chunks.edges_of(trained.rounds, rounds)) - 1
-    sums = np.zeros((len(RoundMetrics._fields), rows, 1, trained.seeds))
+    simulation = lanes.Simulation(played.environment, played.params, played.factory, played.grid, trained.batch_size)
+    like = lanes.carry_shapes(simulation, tile.config.shape)
+    points = len(chunks.edges_of(trained.rounds, rounds)) - 1
+    sums = np.zeros((len(RoundMetrics._fields), points, 1, trained.seeds))
     place = last_round(run, checkpoints)
     carry, *_ = _checkpoints(run, checkpoints).restore(place, (like, sums, tile.config))
     row = int(np.flatnonzero(tile.seed == seed)[0])

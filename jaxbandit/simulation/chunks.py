@@ -4,18 +4,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxbandit._core import processes
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.lanes import Program, Tile
 from jaxbandit.simulation.metrics import Curves, RoundMetrics
 
-ROWS = 100  # rows of the learning curves that are evenly spaced; as many again are packed into the beginning
-ROWS_PER_CALL = 2  # rows that one call of the program computes: progress is shown, and signals are met, between calls
+POINTS = 100  # evenly spaced points of the learning curves; up to as many again are packed into the beginning
+POINTS_PER_CALL = 2  # that one call of the program computes: progress is shown, and signals are met, between calls
 SAVING_SHARE = 0.1  # of the time that saving may take where nobody has said how often to save
 TRACED_CALLS = 3
 
@@ -28,7 +29,7 @@ class Work(NamedTuple):
     members: np.ndarray  # [H] which configurations of the program's grid these are
     num_seeds: int
     batch_size: int
-    edges: np.ndarray  # [W + 1] rounds at which rows of the learning curves end, from 0
+    edges: np.ndarray  # [P + 1] rounds between the points of the learning curves, from 0
     rounds_per_call: int | None = None  # at its multiples, all of them edges, calls end; None: at every other edge
 
     @property
@@ -43,36 +44,36 @@ class Work(NamedTuple):
 
 
 class State(NamedTuple):
-    """How far the work is: tiles before `tile` are done, and `done` rows of this one."""
+    """How far the work is: tiles before `tile` are done, and `done` points of this one."""
 
-    carry: Any
-    sums: np.ndarray  # float64 [metric, W, H, S]; what is not done yet is zero
+    carry: PyTree
+    sums: np.ndarray  # float64 [metric, P, H, S]; what is not done yet is zero
     tile: int
     done: int
 
 
 def edges_of(rounds: int, rounds_per_call: int | None = None) -> np.ndarray:
-    """Rounds at which rows end, those at which calls have to end among them."""
-    rows = row_edges(rounds)
-    return rows if rounds_per_call is None else np.union1d(rows, np.arange(0, rounds, rounds_per_call))
+    """Rounds between points, those at which calls have to end among them."""
+    edges = point_edges(rounds)
+    return edges if rounds_per_call is None else np.union1d(edges, np.arange(0, rounds, rounds_per_call))
 
 
-def rows_of_calls(edges: np.ndarray, rounds_per_call: int | None = None) -> int:
-    """Most rows of one call."""
-    return ROWS_PER_CALL if rounds_per_call is None else int(np.bincount(edges[:-1] // rounds_per_call).max())
+def points_of_calls(edges: np.ndarray, rounds_per_call: int | None = None) -> int:
+    """Most points of one call."""
+    return POINTS_PER_CALL if rounds_per_call is None else int(np.bincount(edges[:-1] // rounds_per_call).max())
 
 
-def row_edges(rounds: int) -> np.ndarray:
-    """Rounds at which rows of the learning curves end, from 0: every one at first, then at growing, then at even steps.
+def point_edges(rounds: int) -> np.ndarray:
+    """Rounds between points of the learning curves, from 0: every round at first, then growing, then even steps.
 
     The final tenth of the rounds begins at one of them.
     """
-    if rounds <= 2 * ROWS:
+    if rounds <= 2 * POINTS:
         return np.append(np.arange(rounds), rounds)
-    even = np.arange(ROWS + 1, dtype=np.int64) * rounds // ROWS
-    growing = np.geomspace(1, rounds, ROWS)
-    early = growing[np.diff(growing, prepend=0) < rounds / ROWS].astype(np.int64)
-    return np.unique(np.concatenate([[0], early, even[even > early[-1] + rounds // ROWS // 2]]))
+    even = np.arange(POINTS + 1, dtype=np.int64) * rounds // POINTS
+    growing = np.geomspace(1, rounds, POINTS)
+    early = growing[np.diff(growing, prepend=0) < rounds / POINTS].astype(np.int64)
+    return np.unique(np.concatenate([[0], early, even[even > early[-1] + rounds // POINTS // 2]]))
 
 
 def start(work: Work, checkpoints: Checkpoints | None) -> State:
@@ -154,9 +155,9 @@ def number(work: Work, state: State) -> int:
     return state.tile * work.rounds + int(work.edges[state.done])
 
 
-def curves(work: Work, sums: np.ndarray, config: int, rows: int | None = None) -> Curves:
-    """Learning curves of one configuration, all rows or the first ones."""
-    edges = work.edges if rows is None else work.edges[: rows + 1]
+def curves(work: Work, sums: np.ndarray, config: int, points: int | None = None) -> Curves:
+    """Learning curves of one configuration, all points or the first ones."""
+    edges = work.edges if points is None else work.edges[: points + 1]
     return Curves(work.batch_size, edges, RoundMetrics(*sums[:, : len(edges) - 1, config]))
 
 
@@ -181,7 +182,7 @@ def tracing(directory: str | None) -> Iterator[Callable[[], None]]:
             jax.profiler.stop_trace()
 
 
-def _begin(work: Work, tile: int) -> Any:
+def _begin(work: Work, tile: int) -> PyTree:
     return work.program.begin(_of_program(work, tile))
 
 
@@ -192,12 +193,12 @@ def _of_program(work: Work, tile: int) -> Tile:
 
 
 def _call(work: Work, state: State) -> State:
-    """Compute the next rows; spans beyond the last one are empty."""
+    """Compute the next points; spans beyond the last one are empty."""
     edges, tile = work.edges, work.tiles[state.tile]
     carry = _begin(work, state.tile) if state.done == 0 else state.carry
     last, done = len(edges) - 1, _end_of_call(work, state.done)
-    rows = rows_of_calls(edges, work.rounds_per_call)
-    span = edges[np.minimum(np.arange(state.done, state.done + rows + 1), done)]
+    points = points_of_calls(edges, work.rounds_per_call)
+    span = edges[np.minimum(np.arange(state.done, state.done + points + 1), done)]
     carry, metrics = work.program.advance(carry, _of_program(work, state.tile), span)
     row, column = np.nonzero(tile.config >= 0)
     values = np.stack(processes.gather(metrics)).astype(np.float64)[:, row, column, : done - state.done]
@@ -206,9 +207,9 @@ def _call(work: Work, state: State) -> State:
 
 
 def _end_of_call(work: Work, done: int) -> int:
-    """Row at which a call ends that begins at row `done`."""
+    """Point at which a call ends that begins at point `done`."""
     if work.rounds_per_call is None:
-        return min(done + ROWS_PER_CALL, len(work.edges) - 1)
+        return min(done + POINTS_PER_CALL, len(work.edges) - 1)
     stop = (work.edges[done] // work.rounds_per_call + 1) * work.rounds_per_call
     return int(np.searchsorted(work.edges, min(stop, work.rounds)))
 

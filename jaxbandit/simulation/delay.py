@@ -1,9 +1,8 @@
 """Feedback that comes late, around any agent: it learns from what it did `delay` rounds ago. It knows no policies."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +10,20 @@ from jaxtyping import Array, Key, PyTree, Shaped
 
 from jaxbandit._core.memory import check_size
 from jaxbandit.simulation import rounds
-from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
+from jaxbandit.simulation.rounds import Lane
+from jaxbandit.types import Agent, Context, Decision, Environment, Interaction, Traced, TracedFactory
 
 
 class Delayed(NamedTuple):
     """State of an agent that waits."""
 
-    agent: Any
+    agent: PyTree
     ring: PyTree[Shaped[Array, "delay ..."]]  # what is on its way; round t lies at t mod delay
 
 
 def delayed(
-    factory: Callable[..., Agent], environment: Environment, params: Any, batch_size: int, delay: int
-) -> Callable[..., Agent]:
+    factory: TracedFactory, environment: Environment, params: PyTree, batch_size: int, delay: int
+) -> TracedFactory:
     """Make the factory of agents that are handed each batch `delay` > 0 rounds later, and before with weight 0.
 
     `Interaction.round` is that of the batch, and so negative at first. The catalogue never changes, and is not kept.
@@ -33,7 +33,7 @@ def delayed(
     """
     arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
 
-    def make(**hyperparameters: Any) -> Agent:
+    def make(**hyperparameters: Traced) -> Agent[Delayed]:
         agent = factory(**hyperparameters)
         shapes = jax.eval_shape(partial(_first, environment, agent, batch_size), jax.random.key(0), arrays)
         check_size(shapes, delay, "delay")
@@ -62,12 +62,13 @@ def delayed(
     return make
 
 
-def _first(environment: Environment, agent: Agent, batch_size: int, key: Key[Array, ""], params: Any) -> Any:
+def _first(environment: Environment, agent: Agent, batch_size: int, key: Key[Array, ""], params: PyTree) -> PyTree:
     """What is kept of the first round, for its shapes."""
-    carry = rounds.start(key, environment, params, agent)
-    witness = replace(agent, update=lambda key, state, seen: _kept(seen))
-    return rounds.one_round(key, environment, params, witness, batch_size, carry, jnp.int32(0))[0].agent
+    lane = Lane(environment, params, agent, batch_size)
+    witness: Agent = replace(agent, update=lambda key, state, seen: _kept(seen))
+    carry, _ = rounds.one_round(key, lane._replace(agent=witness), rounds.start(key, lane), jnp.int32(0))
+    return carry.agent
 
 
-def _kept(seen: Interaction) -> tuple[Any, ...]:
+def _kept(seen: Interaction) -> tuple[PyTree, ...]:
     return seen.context._replace(catalogue=None), seen.action, seen.reward, seen.weight, seen.memory

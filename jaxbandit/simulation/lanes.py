@@ -7,24 +7,35 @@ loop. Which seeds and configurations a tile holds is data, so one program serves
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
 
 from jaxbandit._core import memory, processes
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.integers import ceil_div
 from jaxbandit.simulation import rounds
 from jaxbandit.simulation.metrics import RoundMetrics
-from jaxbandit.simulation.rounds import Carry
-from jaxbandit.types import Agent, Environment
+from jaxbandit.simulation.rounds import Carry, Lane
+from jaxbandit.types import Environment, TracedFactory
 
 Grid = Mapping[str, Float[Array | np.ndarray, " H"]]
-One = Mapping[str, Float[Array, ""]]  # configuration
+Hyperparameters = Mapping[str, Float[Array, ""]]  # of one configuration
+
+
+class Simulation(NamedTuple):
+    """What is compiled as one program: all configurations that differ in traced hyperparameters alone."""
+
+    environment: Environment
+    params: PyTree
+    factory: TracedFactory  # called inside the trace with one value of each entry of `grid`
+    grid: Grid
+    batch_size: int
 
 
 class Tile(NamedTuple):
@@ -38,7 +49,7 @@ class Program(NamedTuple):
     """The compiled start and advance of a tile, for one static configuration."""
 
     begin: Callable[[Tile], Carry]
-    advance: Callable[[Carry, Tile, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [W + 1] -> metrics [R, C, W]
+    advance: Callable[[Carry, Tile, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [P + 1] -> metrics [R, C, P]
     nbytes: int  # memory of a call on each device
 
 
@@ -46,7 +57,7 @@ class Lanes(NamedTuple):
     """One tile of all seeds and configurations, with its program."""
 
     begin: Callable[[], Carry]
-    advance: Callable[[Carry, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [W + 1] -> metrics [S, H, W]
+    advance: Callable[[Carry, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [P + 1] -> metrics [S, H, P]
     num_seeds: int  # without the padding that makes rows divisible by devices
 
 
@@ -70,23 +81,23 @@ def layout(
     """
     if columns is None:
         splits = range(1, min(num_devices, num_configs) + 1)
-        cost = [(-(-num_seeds * split // num_devices) * -(-num_configs // split), split) for split in splits]
-        columns = -(-num_configs // min(cost)[1])
+        cost = [(ceil_div(num_seeds * split, num_devices) * ceil_div(num_configs, split), split) for split in splits]
+        columns = ceil_div(num_configs, min(cost)[1])
     if max_lanes is not None:
         columns = min(columns, max(1, max_lanes // num_devices))
-    rows = num_seeds * -(-num_configs // columns)
-    share = -(-rows // num_devices)  # rows of a device
+    rows = num_seeds * ceil_div(num_configs, columns)
+    rows_per_device = ceil_div(rows, num_devices)
     if max_lanes is not None:
-        share = min(share, max(1, max_lanes // columns // num_devices))
-    count = -(-rows // (share * num_devices))
-    return tiles(num_configs, num_seeds, -(-rows // (count * num_devices)) * num_devices, columns)
+        rows_per_device = min(rows_per_device, max(1, max_lanes // columns // num_devices))
+    count = ceil_div(rows, rows_per_device * num_devices)
+    return tiles(num_configs, num_seeds, ceil_div(rows, count * num_devices) * num_devices, columns)
 
 
 def tiles(num_configs: int, num_seeds: int, rows: int, columns: int) -> list[Tile]:
     """Fill tiles [rows, columns] with all pairs, seed after seed."""
-    split = -(-num_configs // columns)
+    split = ceil_div(num_configs, columns)
     configs = np.pad(np.arange(num_configs), (0, split * columns - num_configs), constant_values=-1)
-    count = -(-num_seeds * split // rows)
+    count = ceil_div(num_seeds * split, rows)
     rest = count * rows - num_seeds * split
     seed = np.pad(np.repeat(np.arange(num_seeds), split), (0, rest))
     config = np.pad(np.tile(configs.reshape(split, columns), (num_seeds, 1)), ((0, rest), (0, 0)), constant_values=-1)
@@ -95,14 +106,10 @@ def tiles(num_configs: int, num_seeds: int, rows: int, columns: int) -> list[Til
 
 def compile_tiles(
     root: Key[Array, ""],
-    environment: Environment,
-    params: Any,
-    factory: Callable[..., Agent],
-    grid: Grid,
+    simulation: Simulation,
     *,
-    batch_size: int,
     num_seeds: int,
-    num_rows: int,
+    num_points: int,
     columns: int | None = None,
     max_lanes: int | None = None,
 ) -> tuple[Program, list[Tile]]:
@@ -114,62 +121,45 @@ def compile_tiles(
     devices, most = jax.devices(), max_lanes
     budget = processes.least(memory.budget(jax.local_devices()[0]))  # so that all processes cut the same tiles
     while True:
-        lanes = layout(size(grid), num_seeds, num_devices=len(devices), columns=columns, max_lanes=most)
+        lanes = layout(size(simulation.grid), num_seeds, num_devices=len(devices), columns=columns, max_lanes=most)
         shape = lanes[0].config.shape
-        program = compile_program(
-            root,
-            environment,
-            params,
-            factory,
-            grid,
-            shape,
-            batch_size=batch_size,
-            num_rows=num_rows,
-            devices=devices,
-        )
+        program = compile_program(root, simulation, shape, num_points=num_points, devices=devices)
         if program.nbytes <= budget:
             return program, lanes
         if math.prod(shape) <= len(devices):
             raise InputError(
-                f"batch_size is {batch_size}: one lane takes {program.nbytes / 2**30:,.1f} GiB, but a device has "
-                f"{budget / 2**30:,.1f} GiB for it; allowed: a smaller batch or model"
+                f"batch_size is {simulation.batch_size}: one lane takes {program.nbytes / 2**30:,.1f} GiB, but a "
+                f"device has {budget / 2**30:,.1f} GiB for it; allowed: a smaller batch or model"
             )
         most = max(len(devices), min(math.prod(shape) - 1, int(0.9 * math.prod(shape) * budget / program.nbytes)))
 
 
 def compile_program(
     root: Key[Array, ""],
-    environment: Environment,
-    params: Any,
-    factory: Callable[..., Agent],
-    grid: Grid,
+    simulation: Simulation,
     shape: tuple[int, ...],
     *,
-    batch_size: int,
-    num_rows: int,
-    devices: list[jax.Device],
+    num_points: int,
+    devices: Sequence[jax.Device],
 ) -> Program:
-    """Compile the start of a tile [R, C] and its advance by `num_rows` rows of rounds.
-
-    `factory(**hyperparameters) -> Agent` is called inside the trace with one value of each entry of `grid`.
-    """
+    """Compile the start of a tile [R, C], and its advance by `num_points` points of the learning curves."""
     mesh = Mesh(np.array(devices), ("lanes",))
     lanes, everywhere = PartitionSpec("lanes"), PartitionSpec()
-    begin_rows, advance_rows = _row_functions(environment, factory, batch_size, shape[1], jax.random.key_impl(root))
+    begin_rows, advance_rows = _row_functions(simulation, shape[1], str(jax.random.key_impl(root)))
     shard = partial(jax.shard_map, mesh=mesh, out_specs=lanes, check_vma=False)
     common = (everywhere, lanes, everywhere, lanes)
     begin = jax.jit(shard(begin_rows, in_specs=common))
     advance = jax.jit(shard(advance_rows, in_specs=(lanes, *common, everywhere)), donate_argnums=0)
 
     put = partial(_put, NamedSharding(mesh, lanes))
-    data, shared = _put(NamedSharding(mesh, everywhere), (jax.random.key_data(root), params))
-    values = {name: np.asarray(column, np.float32) for name, column in grid.items()}
+    data, params = _put(NamedSharding(mesh, everywhere), (jax.random.key_data(root), simulation.params))
+    values = {name: np.asarray(column, np.float32) for name, column in simulation.grid.items()}
 
-    def arguments(tile: Tile) -> tuple[Any, ...]:
-        return data, put(tile.seed.astype(np.uint32)), shared, put({n: v[tile.config] for n, v in values.items()})
+    def arguments(tile: Tile) -> tuple[PyTree, ...]:
+        return data, put(tile.seed.astype(np.uint32)), params, put({n: v[tile.config] for n, v in values.items()})
 
     sample = arguments(Tile(np.zeros(shape[0], int), np.zeros(shape, int)))
-    edges = np.zeros(num_rows + 1, np.int32)
+    edges = np.zeros(num_points + 1, np.int32)
     lowered = begin.lower(*sample), advance.lower(jax.eval_shape(begin, *sample), *sample, edges)
     begin_program, advance_program = (program.compile() for program in lowered)  # all is traced, and so refused, first
     return Program(
@@ -181,21 +171,17 @@ def compile_program(
 
 def compile_lanes(
     root: Key[Array, ""],
-    environment: Environment,
-    params: Any,
-    factory: Callable[..., Agent],
-    grid: Grid,
+    simulation: Simulation,
     *,
-    batch_size: int,
     num_seeds: int,
-    num_rows: int,
-    devices: list[jax.Device] | None = None,
+    num_points: int,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Lanes:
     """Compile one tile with a row for each seed, as a library or a benchmark wants it: no memory is looked at."""
     devices = (jax.devices() if devices is None else devices)[:num_seeds]
-    (tile,) = layout(size(grid), num_seeds, num_devices=len(devices), columns=size(grid))
-    sizes = {"batch_size": batch_size, "num_rows": num_rows}
-    program = compile_program(root, environment, params, factory, grid, tile.config.shape, **sizes, devices=devices)
+    columns = size(simulation.grid)
+    (tile,) = layout(columns, num_seeds, num_devices=len(devices), columns=columns)
+    program = compile_program(root, simulation, tile.config.shape, num_points=num_points, devices=devices)
     return Lanes(
         begin=lambda: program.begin(tile),
         advance=lambda carry, edges: program.advance(carry, tile, edges),
@@ -203,28 +189,31 @@ def compile_lanes(
     )
 
 
-def carry_shapes(
-    environment: Environment, params: Any, factory: Callable[..., Agent], grid: Grid, shape: tuple[int, ...]
-) -> Carry:
+def carry_shapes(simulation: Simulation, shape: tuple[int, ...]) -> Carry:
     """Shapes of the state of a tile [R, C], as a checkpoint holds them."""
     key = jax.random.key(0)
-    begin, _ = _row_functions(environment, factory, 1, shape[1], jax.random.key_impl(key))
-    values = {name: jax.ShapeDtypeStruct(shape, np.float32) for name in grid}
-    return jax.eval_shape(begin, jax.random.key_data(key), np.zeros(shape[0], np.uint32), params, values)
+    begin, _ = _row_functions(simulation, shape[1], str(jax.random.key_impl(key)))
+    values = {name: jax.ShapeDtypeStruct(shape, np.float32) for name in simulation.grid}
+    seeds = np.zeros(shape[0], np.uint32)
+    return jax.eval_shape(begin, jax.random.key_data(key), seeds, simulation.params, values)
 
 
 def _row_functions(
-    environment: Environment, factory: Callable[..., Agent], batch_size: int, columns: int, impl: Any
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    simulation: Simulation, columns: int, key_impl: str
+) -> tuple[Callable[..., Carry], Callable[..., tuple[Carry, RoundMetrics]]]:
     """Vmap the start and the advance of one lane over the configurations of a row, then over rows."""
+    environment = simulation.environment
     axes = Carry(environment=0 if environment.reacts else None, agent=0)
 
-    def keys(root: Array, seeds: Array) -> Key[Array, " R"]:
-        return seed_keys(jax.random.wrap_key_data(root, impl=impl), seeds)
+    def lane_of(params: PyTree, hyperparameters: Hyperparameters) -> Lane:
+        return Lane(environment, params, simulation.factory(**hyperparameters), simulation.batch_size)
 
-    def begin(root: Array, seeds: Array, params: Any, grid: Mapping[str, Array]) -> Carry:
-        def lane(key: Key[Array, ""], hyperparameters: One) -> Carry:
-            return rounds.start(key, environment, params, factory(**hyperparameters))
+    def keys(root: Array, seeds: Array) -> Key[Array, " R"]:
+        return seed_keys(jax.random.wrap_key_data(root, impl=key_impl), seeds)
+
+    def begin(root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array]) -> Carry:
+        def lane(key: Key[Array, ""], hyperparameters: Hyperparameters) -> Carry:
+            return rounds.start(key, lane_of(params, hyperparameters))
 
         def row(key: Key[Array, ""], grid: Mapping[str, Array]) -> Carry:
             return jax.vmap(partial(lane, key), out_axes=axes, axis_size=columns)(grid)
@@ -232,11 +221,10 @@ def _row_functions(
         return jax.vmap(row)(keys(root, seeds), grid)
 
     def advance(
-        carry: Carry, root: Array, seeds: Array, params: Any, grid: Mapping[str, Array], edges: Array
+        carry: Carry, root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array], edges: Array
     ) -> tuple[Carry, RoundMetrics]:
-        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: One) -> tuple[Carry, RoundMetrics]:
-            agent = factory(**hyperparameters)
-            return rounds.simulate(key, environment, params, agent, batch_size, carry, edges)
+        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: Hyperparameters) -> tuple[Carry, RoundMetrics]:
+            return rounds.simulate(key, lane_of(params, hyperparameters), carry, edges)
 
         def row(key: Key[Array, ""], carry: Carry, grid: Mapping[str, Array]) -> tuple[Carry, RoundMetrics]:
             return jax.vmap(partial(lane, key), in_axes=(axes, 0), out_axes=(axes, 0), axis_size=columns)(carry, grid)
@@ -246,10 +234,10 @@ def _row_functions(
     return begin, advance
 
 
-def _put(sharding: NamedSharding, tree: Any) -> Any:
+def _put(sharding: NamedSharding, tree: PyTree) -> PyTree:
     """Place host arrays on the devices of all processes; each process holds the whole tree and gives its part."""
 
-    def place(leaf: Any) -> jax.Array:
+    def place(leaf: Array | np.ndarray) -> Array:
         if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
             return leaf
         array = np.asarray(leaf)

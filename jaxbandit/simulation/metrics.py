@@ -11,7 +11,7 @@ from jaxbandit.types import Outcome
 
 
 class RoundMetrics(NamedTuple):
-    """Means over the batch of one round, or sums of such means over the rounds of a row."""
+    """Means over the batch of one round, or sums of such means over the rounds of a point."""
 
     average_return: Float[Array | np.ndarray, "..."]
     regret: Float[Array | np.ndarray, "..."]
@@ -38,24 +38,24 @@ def measure(outcome: Outcome) -> RoundMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Learning curves on the host: W rows in time of L lanes (seeds). A row sums up a fixed span of rounds."""
+    """Learning curves on the host: P points in time of L lanes (seeds). A point sums up a fixed span of rounds."""
 
     batch_size: int
-    edges: np.ndarray  # [W + 1] int64: row w covers the rounds edges[w] ... edges[w + 1] - 1
-    sums: RoundMetrics  # float64 [W, L] each: per-round batch means summed over the rounds of the row
+    edges: np.ndarray  # [P + 1] int64: point p covers the rounds edges[p] ... edges[p + 1] - 1
+    sums: RoundMetrics  # float64 [P, L] each: per-round batch means summed over the rounds of the point
 
     @property
     def interactions(self) -> np.ndarray:
-        """Interactions of one lane up to the end of each row, int64 [W]."""
+        """Interactions of one lane up to the end of each point, int64 [P]."""
         return self.edges[1:] * self.batch_size
 
     def means(self) -> RoundMetrics:
-        """Per-interaction means within each row, float64 [W, L]."""
+        """Per-interaction means within each point, float64 [P, L]."""
         rounds = np.diff(self.edges)[:, None]
         return RoundMetrics(*(field / rounds for field in self.sums))
 
     def cumulative_regret(self) -> np.ndarray:
-        """Regret summed over all interactions of a lane so far, float64 [W, L]."""
+        """Regret summed over all interactions of a lane so far, float64 [P, L]."""
         return np.cumsum(self.sums.regret, axis=0) * self.batch_size
 
 

@@ -1,39 +1,41 @@
 """One round, and the loop over rounds, of one lane. It compiles nothing and knows no other lanes."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Int, Key, PyTree
 
 from jaxbandit._core import prng
 from jaxbandit.simulation.metrics import RoundMetrics, measure
 from jaxbandit.types import Agent, Environment, Interaction
 
 
+class Lane(NamedTuple):
+    """One simulation: an agent in a world, and how many users it serves between two of its updates."""
+
+    environment: Environment
+    params: PyTree
+    agent: Agent
+    batch_size: int
+
+
 class Carry(NamedTuple):
-    """What passes from round to round."""
+    """What passes from round to round: the states of both."""
 
-    environment: Any
-    agent: Any
+    environment: PyTree
+    agent: PyTree
 
 
-def start(key: Key[Array, ""], environment: Environment, params: Any, agent: Agent) -> Carry:
+def start(key: Key[Array, ""], lane: Lane) -> Carry:
     """Make the state before the first round. The lane's key is folded with -1, -2; rounds fold it with 0, 1, ..."""
     environment_key, agent_key = (jax.random.fold_in(key, jnp.uint32(2**32 - i)) for i in (1, 2))
-    return Carry(environment.init(environment_key, params), agent.init(agent_key))
+    return Carry(lane.environment.init(environment_key, lane.params), lane.agent.init(agent_key))
 
 
-def one_round(
-    key: Key[Array, ""],
-    environment: Environment,
-    params: Any,
-    agent: Agent,
-    batch_size: int,
-    carry: Carry,
-    round: Int[Array, ""],
-) -> tuple[Carry, RoundMetrics]:
+def one_round(key: Key[Array, ""], lane: Lane, carry: Carry, round: Int[Array, ""]) -> tuple[Carry, RoundMetrics]:
     """Observe B users, act with the parameters from before the batch, pay, learn once from the whole batch."""
+    environment, params, agent, batch_size = lane
     keys = prng.split(prng.fold_in(key, round), 4)
     context, means = environment.observe(keys[0], params, carry.environment, batch_size)
     means = jax.lax.optimization_barrier(means)  # once, for reward and regret alike
@@ -46,26 +48,20 @@ def one_round(
 
 
 def simulate(
-    key: Key[Array, ""],
-    environment: Environment,
-    params: Any,
-    agent: Agent,
-    batch_size: int,
-    carry: Carry,
-    edges: Int[Array, " W1"],
+    key: Key[Array, ""], lane: Lane, carry: Carry, edges: Int[Array, " P_and_1"]
 ) -> tuple[Carry, RoundMetrics]:
-    """Run the rounds edges[0] ... edges[-1] - 1 and sum their metrics between edges, [W] each.
+    """Run the rounds edges[0] ... edges[-1] - 1 and sum their metrics between edges, [P] each.
 
     The edges are data, not shapes: one program serves every cut of the rounds, and every cut gives the same numbers.
     """
 
     def step(round: Array, carry_sums: tuple[Carry, RoundMetrics]) -> tuple[Carry, RoundMetrics]:
         carry, sums = carry_sums
-        carry, metrics = one_round(key, environment, params, agent, batch_size, carry, round)
+        carry, metrics = one_round(key, lane, carry, round)
         return carry, jax.tree.map(jnp.add, sums, metrics)
 
-    def row(carry: Carry, span: Array) -> tuple[Carry, RoundMetrics]:
+    def point(carry: Carry, span: Array) -> tuple[Carry, RoundMetrics]:
         zeros = RoundMetrics(*(jnp.zeros(()) for _ in RoundMetrics._fields))
         return jax.lax.fori_loop(span[0], span[1], step, (carry, zeros))
 
-    return jax.lax.scan(row, carry, jnp.stack([edges[:-1], edges[1:]], axis=1))
+    return jax.lax.scan(point, carry, jnp.stack([edges[:-1], edges[1:]], axis=1))

@@ -277,7 +277,7 @@ def test_a_checkpoint_of_other_rows_is_refused(finished, tmp_path, monkeypatch) 
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     (run / "summary.json").unlink()
-    monkeypatch.setattr("jaxbandit.simulation.chunks.ROWS", 10)
+    monkeypatch.setattr("jaxbandit.simulation.chunks.POINTS", 10)
     assert_refused(call("run", "--resume", "--out", run), "checkpoint", "belongs to another program")
 
 

@@ -1,6 +1,6 @@
 """Worlds that change: what stays, what moves and how far, and that all configurations of a seed see the same change."""
 
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -101,8 +101,8 @@ SHARED = {
 @pytest.mark.parametrize("name", SHARED)
 def test_the_configurations_of_a_seed_share_the_changing_state(name):
     environment, params = SHARED[name]()
-    arguments = (jax.random.key(0), environment, params, partial(make_agent("linucb", environment)))
-    lanes = sweep.compile_lanes(*arguments, {"alpha": jnp.ones(3)}, batch_size=BATCH, num_seeds=2, num_rows=1)
+    simulation = sweep.Simulation(environment, params, make_agent("linucb", environment), {"alpha": jnp.ones(3)}, BATCH)
+    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=2, num_points=1)
     begun = jax.tree.map(np.asarray, lanes.begin().environment)
     carry, metrics = lanes.advance(lanes.begin(), np.array([0, 5], np.int32))
     one = jax.eval_shape(environment.init, jax.random.key(0), params)

@@ -52,8 +52,8 @@ def learned(agent: str, env: str, rounds: int = 1):
 
     @jax.jit
     def learn():
-        carry = simulate.start(ROOT, environment, params, policy)
-        step = partial(simulate.one_round, ROOT, environment, params, policy, BATCH)
+        lane = simulate.Lane(environment, params, policy, BATCH)
+        carry, step = simulate.start(ROOT, lane), partial(simulate.one_round, ROOT, lane)
         carry = jax.lax.fori_loop(0, rounds, lambda round, carry: step(carry, round)[0], carry)
         context, means = environment.observe(jax.random.key(9), params, carry.environment, BATCH)
         return carry.agent, context._replace(truth=means) if policy.privileged else context
@@ -126,6 +126,7 @@ def test_a_log_holds_what_the_agent_met_and_logging_changes_nothing(per_arm):
     environment, params = world.environment, world.params
     agent = world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
     key = jax.random.fold_in(jax.random.key(PER_ARM.seed), 2)
+    lane = simulate.Lane(environment, params, agent, batch)
 
     @jax.jit
     def play():
@@ -135,10 +136,10 @@ def test_a_log_holds_what_the_agent_met_and_logging_changes_nothing(per_arm):
             action = agent.select(keys[1], carry.agent, context).action
             chance = agent.probabilities(carry.agent, context)[jnp.arange(batch), action]
             _, outcome = environment.respond(keys[2], params, carry.environment, context, means, action)
-            after, _ = simulate.one_round(key, environment, params, agent, batch, carry, round)
+            after, _ = simulate.one_round(key, lane, carry, round)
             return after, (context, action, chance, outcome.reward)
 
-        return jax.lax.scan(step, simulate.start(key, environment, params, agent), jnp.arange(60))[1]
+        return jax.lax.scan(step, simulate.start(key, lane), jnp.arange(60))[1]
 
     context, action, chance, reward = play()
     np.testing.assert_array_equal(frame["user"].to_numpy(), context.user.reshape(60 * batch, -1))

@@ -11,7 +11,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.experiments import run
 from jaxbandit.experiments.config import Config, checked, read_config
 from jaxbandit.experiments.world import Group
-from jaxbandit.simulation.chunks import ROWS, row_edges
+from jaxbandit.simulation.chunks import POINTS, point_edges
 from tests.command_line import write_ratings
 
 SMALL = Config(env="wheel", agent="linucb", batch_size=8, training_loops=30, steps_per_loop=10, seeds=3)
@@ -26,21 +26,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("rounds", [1, 2, 9, 10, 11, 99, 200, 201, 250, 999, 1000, 2000, 12_345, 10**6, 2**31 - 1])
 def test_rows_cover_all_rounds_and_the_final_tenth_begins_at_one(rounds) -> None:
-    edges = row_edges(rounds)
+    edges = point_edges(rounds)
     assert edges.dtype == np.int64
     assert (edges[0], edges[1], edges[-1]) == (0, 1, rounds)
     assert (np.diff(edges) > 0).all()
-    assert len(edges) - 1 <= 2 * ROWS
+    assert len(edges) - 1 <= 2 * POINTS
     assert rounds - -(-rounds // 10) in edges
-    np.testing.assert_array_equal(edges, row_edges(rounds))
+    np.testing.assert_array_equal(edges, point_edges(rounds))
 
 
 @pytest.mark.parametrize("rounds", [1000, 2000, 10**6])
 def test_rows_grow_from_one_round_to_a_hundredth_of_all(rounds) -> None:
-    spans = np.diff(row_edges(rounds))
+    spans = np.diff(point_edges(rounds))
     assert spans[0] == 1
-    assert spans.max() <= 1.6 * rounds / ROWS + 1
-    assert (row_edges(rounds) <= rounds / 20).sum() >= 20
+    assert spans.max() <= 1.6 * rounds / POINTS + 1
+    assert (point_edges(rounds) <= rounds / 20).sum() >= 20
     assert (spans[1:] >= 0.4 * spans[:-1]).all()  # no row so short beside its neighbour that it is noise
 
 
@@ -68,7 +68,7 @@ def test_the_summary_has_the_promised_keys(finished) -> None:
 
 def test_the_table_has_a_line_for_each_row(finished) -> None:
     table = pl.read_csv(finished / "metrics.csv")
-    edges = row_edges(300)
+    edges = point_edges(300)
     assert table["round"].to_list() == edges[1:].tolist()
     assert table["interactions"].to_list() == (edges[1:] * 8).tolist()
     assert table.null_count().sum_horizontal().item() == 0
@@ -81,7 +81,7 @@ def test_the_config_file_is_the_complete_config(finished) -> None:
 
 def test_final_numbers_are_those_of_the_last_tenth_of_the_rows(finished) -> None:
     table, summary = pl.read_csv(finished / "metrics.csv"), json.loads((finished / "summary.json").read_text())
-    spans = np.diff(row_edges(300))
+    spans = np.diff(point_edges(300))
     late = table["round"].to_numpy() > 270
     regret = table["regret_mean"].to_numpy()
     assert summary["final"]["regret"]["mean"] == pytest.approx(np.average(regret[late], weights=spans[late]))

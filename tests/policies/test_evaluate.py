@@ -137,7 +137,7 @@ def true_value(config: Config, policy: policies.Policy, only: int | None = None,
     found = []
     for seed in range(config.seeds) if only is None else [only]:
         key = jax.random.fold_in(jax.random.key(config.seed), seed)
-        state = rounds.start(key, world.environment, world.params, agent).environment
+        state = rounds.start(key, rounds.Lane(world.environment, world.params, agent, 1)).environment
         context, means = world.environment.observe(jax.random.key(77), world.params, state, contexts)
         found.append(float(jnp.mean(jnp.sum(policy(context) * means, axis=1))))
     return float(np.mean(found))

@@ -23,9 +23,8 @@ def export(environment, params, factory, **traced: jax.Array) -> jax.export.Expo
     """Lower the start and two rows of a few lanes. Refused are callbacks and custom calls that are not stable."""
 
     def lane(params, edges, key, hyperparameters):
-        agent = factory(**hyperparameters)
-        carry = rounds.start(key, environment, params, agent)
-        return rounds.simulate(key, environment, params, agent, BATCH, carry, edges)
+        lane = rounds.Lane(environment, params, factory(**hyperparameters), BATCH)
+        return rounds.simulate(key, lane, rounds.start(key, lane), edges)
 
     program = jax.jit(lambda params, edges, keys, grid: jax.vmap(partial(lane, params, edges))(keys, grid))
     lane_keys = jax.random.split(jax.random.key(0), LANES)

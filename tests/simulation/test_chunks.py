@@ -1,4 +1,4 @@
-"""Lanes run to their end in chunks: rows, checkpoints, signals. The program here is a few lines of NumPy."""
+"""Lanes run to their end in chunks: points, checkpoints, signals. The program here is a few lines of NumPy."""
 
 import threading
 from itertools import pairwise
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.integers import ceil_div
 from jaxbandit.simulation import chunks as execution
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.chunks import State, Work
@@ -20,12 +21,12 @@ from jaxbandit.simulation.metrics import RoundMetrics
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 10_000) | st.integers(1, 2**31 - 1))
-def test_rows_cover_all_rounds_and_one_begins_with_the_final_tenth(rounds) -> None:
-    edges = execution.row_edges(rounds)
+def test_points_cover_all_rounds_and_one_begins_with_the_final_tenth(rounds) -> None:
+    edges = execution.point_edges(rounds)
     assert (edges[0], edges[-1]) == (0, rounds)
     assert np.all(np.diff(edges) > 0)
-    assert len(edges) <= 2 * execution.ROWS + 1
-    assert rounds - -(-rounds // 10) in edges
+    assert len(edges) <= 2 * execution.POINTS + 1
+    assert rounds - ceil_div(rounds, 10) in edges
     assert 1 in edges  # the beginning is seen round by round
 
 
@@ -85,7 +86,7 @@ def test_all_lanes_are_run_and_their_sums_stand_in_their_place(work, tmp_path) -
     for h, s, w in np.ndindex(3, 4, len(EDGES) - 1):
         expected = of(s, MEMBERS[h], np.arange(EDGES[w], EDGES[w + 1])).sum()
         assert state.sums[:, w, h, s].tolist() == [expected + i for i in range(5)]
-    curves = execution.curves(work, state.sums, 2, rows=3)
+    curves = execution.curves(work, state.sums, 2, points=3)
     assert curves.edges.tolist() == [0, 1, 2, 4]
     np.testing.assert_array_equal(curves.sums.average_return, state.sums[0, :3, 2])
     assert (work.rounds, work.interactions) == (20, 20 * 8 * 3 * 4)
@@ -93,7 +94,7 @@ def test_all_lanes_are_run_and_their_sums_stand_in_their_place(work, tmp_path) -
 
 def test_a_signal_after_any_chunk_saves_and_what_is_resumed_ends_the_same(work, tmp_path) -> None:
     whole = go(work, execution.start(work, None), tmp_path / "whole")
-    chunks = -(-(len(EDGES) - 1) // execution.ROWS_PER_CALL) * len(work.tiles)
+    chunks = ceil_div(len(EDGES) - 1, execution.POINTS_PER_CALL) * len(work.tiles)
     for until in range(1, chunks):
         place = tmp_path / str(until)
         stopped = go(work, execution.start(work, Checkpoints(place)), place, every=10**6, until=until)

@@ -49,8 +49,8 @@ def played(agent: str, env: str, delay: int, rounds: int = ROUNDS):
 
     @jax.jit
     def run(params, edges):
-        carry = simulate.start(ROOT, environment, params, policy)
-        return simulate.simulate(ROOT, environment, params, policy, BATCH, carry, edges)
+        lane = simulate.Lane(environment, params, policy, BATCH)
+        return simulate.simulate(ROOT, lane, simulate.start(ROOT, lane), edges)
 
     return run(params, jnp.arange(rounds + 1, dtype=jnp.int32))
 
@@ -71,7 +71,11 @@ def by_hand(agent: str, env: str, delay: int):
         return seen, keys[3], state, jnp.mean(outcome.optimal - outcome.expected)
 
     act, update = jax.jit(act), jax.jit(policy.update)
-    carry, past, regret = jax.jit(lambda: simulate.start(ROOT, environment, params, policy))(), [], []
+    carry, past, regret = (
+        jax.jit(lambda: simulate.start(ROOT, simulate.Lane(environment, params, policy, BATCH)))(),
+        [],
+        [],
+    )
     for round in range(ROUNDS):
         seen, key, state, lost = act(params, carry, jnp.int32(round))
         past.append(seen)
@@ -106,8 +110,8 @@ def witness() -> Agent:
 def test_nothing_has_arrived_before_the_delay_is_over_and_then_every_batch_once():
     environment, params = world("wheel")
     policy = delayed(witness, environment, params, BATCH, 3)()
-    carry = simulate.start(ROOT, environment, params, policy)
-    carry, _ = simulate.simulate(ROOT, environment, params, policy, BATCH, carry, jnp.array([0, ROUNDS], jnp.int32))
+    lane = simulate.Lane(environment, params, policy, BATCH)
+    carry, _ = simulate.simulate(ROOT, lane, simulate.start(ROOT, lane), jnp.array([0, ROUNDS], jnp.int32))
     rounds, weight, acted = np.split(np.asarray(carry.agent.agent[1]), [1, 1 + BATCH], axis=1)
     np.testing.assert_array_equal(rounds[:, 0], np.arange(ROUNDS) - 3)  # of the batch
     np.testing.assert_array_equal(weight, np.repeat(np.arange(ROUNDS) >= 3, BATCH).reshape(ROUNDS, BATCH))

@@ -63,9 +63,9 @@ def run(devices: int = 8, *, columns: int | None = None, max_lanes: int | None =
     chosen = jax.devices()[:devices]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jax.devices", lambda: chosen)
-        arguments = (ROOT, environment, params, make_agent(agent, environment), GRID)
-        numbers = {"batch_size": BATCH, "num_seeds": SEEDS, "num_rows": 2}
-        program, tiles = sweep.compile_tiles(*arguments, **numbers, columns=columns, max_lanes=max_lanes)
+        simulation = sweep.Simulation(environment, params, make_agent(agent, environment), GRID, BATCH)
+        numbers = {"num_seeds": SEEDS, "num_points": 2}
+        program, tiles = sweep.compile_tiles(ROOT, simulation, **numbers, columns=columns, max_lanes=max_lanes)
     checksums, regret = np.zeros((SEEDS, CONFIGS), np.uint32), np.full((SEEDS, CONFIGS, 2), np.nan)
     for tile in tiles:
         carry, metrics = program.advance(program.begin(tile), tile, EDGES)
@@ -141,8 +141,8 @@ def _keep(found: list[Any], program: Any) -> int:
 def test_devices_exchange_nothing_inside_the_loop(agent, compiled) -> None:
     grid = {"lints": GRID, "neural-epsilon-greedy": {"epsilon": GRID["alpha"] / 10}}[agent]
     environment, params = small_world("mf-per-arm")
-    arguments = (ROOT, environment, params, make_agent(agent, environment), grid)
-    sweep.compile_tiles(*arguments, batch_size=BATCH, num_seeds=SEEDS, num_rows=2)
+    simulation = sweep.Simulation(environment, params, make_agent(agent, environment), grid, BATCH)
+    sweep.compile_tiles(ROOT, simulation, num_seeds=SEEDS, num_points=2)
     (program,) = compiled
     text = program.as_text()
     assert "num_partitions=8" in text
@@ -162,8 +162,8 @@ def test_what_all_configurations_meet_is_computed_once_for_each_seed(compiled) -
     def flops(configs: int, reacts: bool = False) -> float:
         world = replace(environment, observe=observe, reacts=reacts)
         grid = {"alpha": np.ones(configs, np.float32)}
-        sizes = {"batch_size": 4, "num_seeds": 1, "num_rows": 1, "devices": jax.devices()[:1]}
-        sweep.compile_lanes(ROOT, world, params, make_agent("linucb", world), grid, **sizes)
+        simulation = sweep.Simulation(world, params, make_agent("linucb", world), grid, 4)
+        sweep.compile_lanes(ROOT, simulation, num_seeds=1, num_points=1, devices=jax.devices()[:1])
         return compiled[-1].cost_analysis()["flops"]
 
     assert flops(1) > 2 * 200**3
