@@ -172,7 +172,7 @@ def _check_files(chosen: Config) -> None:
     made = [name for name, data in DATASETS.items() if data.source == "generated"]
     files = {"ratings": (chosen.ratings, made)} if takes_ratings(chosen.env) else {}
     if "data" in chosen.env_settings:
-        files["data"] = (chosen.env_settings["data"], list(SHIPPED))
+        files["data"] = (str(chosen.env_settings["data"]), list(SHIPPED))
     for name, (path, there) in files.items():
         if path not in there and not path.startswith("gs://"):
             raise InputError(

@@ -4,19 +4,21 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from annotated_types import Ge
 from etils import epath
 
 from jaxbandit._core.errors import InputError, unknown
 from jaxbandit._core.files import mounted
-from jaxbandit._core.hyperparameters import MOST, Hyperparameter, hyperparameters, parse, validate
+from jaxbandit._core.hyperparameters import MOST, Hyperparameter, Value, hyperparameters, parse, validate
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.types import AgentFactory, EnvironmentFactory
 
+FlagValue: TypeAlias = bool | int | float | str | None  # as a flag, a table or JSON has it
 LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0, "seeds": 1, "seed": 0}
-REGISTRIES: dict[str, Mapping[str, Any]] = {"env": ENVIRONMENTS, "agent": AGENTS}
+REGISTRIES: dict[str, Mapping[str, AgentFactory | EnvironmentFactory]] = {"env": ENVIRONMENTS, "agent": AGENTS}
 RATINGS = ("ratings", "user_column", "item_column", "rating_column")
 
 
@@ -29,7 +31,7 @@ class WorldConfig:
     user_column: str | None
     item_column: str | None
     rating_column: str | None
-    env_settings: dict[str, Any]
+    env_settings: dict[str, Value]
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Config:
     delay: int = 0  # rounds after which the agent learns what became of its actions
     seeds: int = 8
     seed: int = 0
-    env_settings: dict[str, Any] = field(default_factory=dict)
-    agent_settings: dict[str, Any] = field(default_factory=dict)
+    env_settings: dict[str, Value] = field(default_factory=dict)
+    agent_settings: dict[str, Value] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
@@ -81,7 +83,7 @@ def checked(config: Config) -> Config:
     return replace(config, env_settings=_complete(config, "env"), agent_settings=_complete(config, "agent"))
 
 
-def _whole(name: str, value: Any) -> int:
+def _whole(name: str, value: object) -> int:
     return parse(Hyperparameter(name, "int", default=LOWEST[name], bounds=(Ge(LOWEST[name]),)), value)
 
 
@@ -96,7 +98,7 @@ def _check_ratings(config: Config) -> None:
             )
 
 
-def _complete(config: Config, kind: str) -> dict[str, Any]:
+def _complete(config: Config, kind: str) -> dict[str, Value]:
     factory, given = REGISTRIES[kind][getattr(config, kind)], getattr(config, f"{kind}_settings")
     defaults = {name: setting.default for name, setting in hyperparameters(factory).items()}
     return {**defaults, **validate(kind, getattr(config, kind), factory, given)}
@@ -132,7 +134,7 @@ def difference(one: Config, other: Config) -> str:
     return f"{names[0]} {flat[0].get(names[0])} and {flat[1].get(names[0])}" if names else ""
 
 
-def flag_values(config: Config) -> dict[str, Any]:
+def flag_values(config: Config) -> dict[str, FlagValue]:
     """All entries of a checked config under the names of their flags: {"agent": "linucb", "batch-size": 128, ...}."""
     entries = {f.name: getattr(config, f.name) for f in fields(Config) if f.default is not MISSING}
     kept = {name: value for name, value in entries.items() if name not in RATINGS or takes_ratings(config.env)}
@@ -140,7 +142,7 @@ def flag_values(config: Config) -> dict[str, Any]:
     return {name.replace("_", "-"): plain(value) for name, value in settings.items() if value is not None}
 
 
-def plain(value: Any) -> Any:
+def plain(value: Value) -> FlagValue:
     """Write a tuple of whole numbers as 64x32; other values are themselves."""
     return "x".join(map(str, value)) if isinstance(value, tuple | list) else value
 
@@ -170,7 +172,7 @@ def read_object(path: str) -> dict[str, Any]:
     return content
 
 
-def read_entries(content: Mapping[str, Any]) -> Config:
+def read_entries(content: Mapping[str, object]) -> Config:
     """Make a config of its entries; those that are no fields are settings of its environment or agent.
 
     Raises:

@@ -1,10 +1,11 @@
 """Where a run or a sweep is laid out, and whom it tells: at home here, in a container by `vertex.trainer.job`."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.run_directory import Places
+from jaxbandit.reporting.summary import Summary
 from jaxbandit.simulation.metrics import Curves
 
 
@@ -14,7 +15,7 @@ class Job(NamedTuple):
     places: Places
     resume: bool
     report: Callable[[Curves], None] | None  # takes the learning curves so far
-    finish: Callable[[dict[str, Any]], None]  # takes the content of summary.json
+    finish: Callable[[Summary], None]  # takes the content of summary.json
 
 
 def at_home(out: str, resume: bool) -> Job:

@@ -3,8 +3,6 @@
 `interaction_log` says what the files hold; `simulation.recording` is what runs inside the compiled program.
 """
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -18,7 +16,7 @@ from jaxbandit.experiments.world import World
 from jaxbandit.simulation import chunks, recording
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.chunks import State, Work
-from jaxbandit.types import Agent
+from jaxbandit.types import Agent, Traced
 
 
 def choose_samples(places: Places, resume: bool, log: bool, samples: int | None) -> int:
@@ -48,7 +46,7 @@ def recording_world(config: Config, world: World, samples: int) -> tuple[World, 
     example = recording.example(world.environment, world.params, config.batch_size)
     rounds = min(config.rounds, recording.rounds_per_chunk(example, config.seeds))
 
-    def factory(**hyperparameters: Any) -> Agent:
+    def factory(**hyperparameters: Traced) -> Agent:
         return recording.recorded(world.factory(**hyperparameters), example, rounds, samples)
 
     return world._replace(factory=factory), rounds

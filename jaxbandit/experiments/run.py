@@ -6,7 +6,7 @@ Inside the compiled program nothing of this is known; what is simulated when is 
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Any
+from typing import cast
 
 import jax
 
@@ -21,6 +21,7 @@ from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.runner import Finished, Options, Runner
 from jaxbandit.experiments.sweep_config import Plan
 from jaxbandit.experiments.world import Group, build_groups
+from jaxbandit.reporting.summary import Summary, SweepSummary
 from jaxbandit.simulation import chunks
 from jaxbandit.simulation.chunks import State, Work
 from jaxbandit.simulation.metrics import Curves
@@ -38,7 +39,7 @@ def run(
     log_interactions: bool = False,
     propensity_samples: int | None = None,
     report: Report | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Simulate one configuration, show progress, leave the results in directory `out`; return summary.json's content.
 
     Args:
@@ -66,13 +67,13 @@ def carry_out(
     asked: Config | Plan,
     places: Places,
     options: Options,
-    write: Callable[[Finished, Places], tuple[int, dict[str, Any]]],
+    write: Callable[[Finished, Places], tuple[int, SweepSummary | None]],
     follow: Callable[[Group], "Follower"] | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Carry out a run or a sweep: look, build, claim the directory, simulate, write; return summary.json's content.
 
-    `write` leaves the results in the directory, and returns which configuration they show and what else the summary
-    says. `follow` makes the observer of the one group of a run.
+    `write` leaves the results in the directory, and returns which configuration they show, and the summary's part on
+    a sweep. `follow` makes the observer of the one group of a run.
     """
     plan = asked if isinstance(asked, Plan) else Plan(asked, ({},))
     configs = plan.configs()
@@ -86,7 +87,7 @@ def carry_out(
         groups = [follower.group]
     with run_directory.claimed(asked, places, options.resume), follower or nullcontext():
         finished = Runner(plan, configs, groups, places, options, follower).run()
-        shown, more = write(finished, places)
+        shown, about = write(finished, places)
         world = next(group.world for group in groups if shown in group.members)
         summary = reporting.summarize(
             finished.results[shown].curves,
@@ -94,7 +95,9 @@ def carry_out(
             run_seconds=finished.run_seconds,
             simulated=finished.simulated,
         )
-        summary |= {"world": dict(world.environment.facts), "device": _device()} | more
+        summary["world"], summary["device"] = dict(world.environment.facts), _device()
+        if about is not None:
+            summary["sweep"] = about
         processes.by_first(lambda: _end(places, summary, options.keep_checkpoints))
     return summary
 
@@ -138,14 +141,16 @@ class Follower:
         return float(curves.means().regret[-1, tile.seed[tile.config[:, 0] >= 0]].mean())
 
 
-def _look(asked: Config | Plan, places: Places, resume: bool) -> dict[str, Any] | None:
+def _look(asked: Config | Plan, places: Places, resume: bool) -> Summary | None:
     """Return the summary of finished work that is to be resumed, in all processes or in none."""
     summary = processes.by_first(lambda: run_directory.look(asked, places, resume))
     (done,) = processes.any_of(summary is not None)
-    return (summary or {}) if done else None
+    if done and summary is None:  # the first process has it, and it alone shows it
+        return cast(Summary, {})
+    return summary
 
 
-def _write(finished: Finished, places: Places) -> tuple[int, dict[str, Any]]:
+def _write(finished: Finished, places: Places) -> tuple[int, None]:
     """Write the results of a run."""
     (result,) = finished.results.values()
     config, curves = finished.configs[0], result.curves
@@ -156,16 +161,16 @@ def _write(finished: Finished, places: Places) -> tuple[int, dict[str, Any]]:
         reporting.plot_curves(places.results / "curves.png", curves, title=title, name=config.agent)
 
     processes.by_first(write)
-    return 0, {}
+    return 0, None
 
 
-def _end(places: Places, summary: dict[str, Any], keep_checkpoints: bool) -> None:
+def _end(places: Places, summary: Summary, keep_checkpoints: bool) -> None:
     """Write the summary, which says that all is there; drop what could be resumed, and is not needed any more."""
     write_json(places.results / "summary.json", summary)
     if not keep_checkpoints and places.checkpoints.exists():
         places.checkpoints.rmtree()
 
 
-def _device() -> dict[str, Any]:
+def _device() -> dict[str, str | int]:
     """Name the devices for the summary."""
     return {"kind": jax.devices()[0].device_kind, "count": jax.device_count(), "jax": jax.__version__}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from etils import epath
 
@@ -15,6 +15,7 @@ from jaxbandit.experiments import config as configs
 from jaxbandit.experiments import interaction_log, sweep_config
 from jaxbandit.experiments.config import Config
 from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.reporting.summary import Summary
 
 CHECKPOINTS = "checkpoints"
 
@@ -44,7 +45,7 @@ def places(out: str | Places) -> Places:
     return Places(directory, directory / CHECKPOINTS, directory / "tensorboard")
 
 
-def look(config: Config | Plan, places: Places, resume: bool) -> dict[str, Any] | None:
+def look(config: Config | Plan, places: Places, resume: bool) -> Summary | None:
     """Return the summary of a finished run that is to be resumed, or None to go to work.
 
     Raises:
@@ -70,7 +71,7 @@ def look(config: Config | Plan, places: Places, resume: bool) -> dict[str, Any] 
         raise InputError(f"out is {name!r}, which belongs to another configuration ({differs}); allowed: another one")
     if not resume:
         raise InputError(f"out is {name!r}, which holds this run already; allowed: --resume, or another directory")
-    return _summary(directory / "summary.json")
+    return read_summary(directory / "summary.json")
 
 
 def _is_unfinished(path: epath.Path) -> bool:
@@ -144,7 +145,13 @@ def _clear(places: Places, keep: bool) -> None:
             places.results.rmdir()
 
 
-def _summary(path: epath.Path) -> dict[str, Any] | None:
+def read_summary(path: epath.PathLike) -> Summary | None:
+    """Read summary.json; None where there is none, since the run has not finished.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = epath.Path(path)
     if not path.exists():
         return None
     try:

@@ -4,7 +4,6 @@ The steps of it are those of `run.carry_out`; here is what a sweep writes.
 """
 
 from functools import partial
-from typing import Any
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from jaxbandit.experiments.run import carry_out
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.runner import Finished, Options
 from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.reporting.summary import Summary, SweepSummary
 
 NUM_LEADERS = 5  # configurations whose learning curves are kept
 
@@ -31,7 +31,7 @@ def sweep(
     checkpoint_every: int | None = None,
     max_lanes: int | None = None,
     profile: bool = False,
-) -> dict[str, Any]:
+) -> Summary:
     """Simulate all configurations, and leave their ranked table in directory `out`; return summary.json's content.
 
     Args:
@@ -51,7 +51,7 @@ def sweep(
     return carry_out(plan, run_directory.places(out), options, partial(_write, plan))
 
 
-def show(plan: Plan, summary: dict[str, Any], out: str) -> None:
+def show(plan: Plan, summary: Summary, out: str) -> None:
     """Print the leaderboard of a finished sweep."""
     path = run_directory.places(out).results / "results.parquet"
     try:
@@ -62,18 +62,18 @@ def show(plan: Plan, summary: dict[str, Any], out: str) -> None:
     reporting.print_leaderboard(frame, swept=plan.swept, metric=plan.metric, totals=totals, directory=out)
 
 
-def _write(plan: Plan, finished: Finished, places: Places) -> tuple[int, dict[str, Any]]:
+def _write(plan: Plan, finished: Finished, places: Places) -> tuple[int, SweepSummary]:
     """Write the results of a sweep; return its best configuration, and the summary's part on the sweep."""
     frame = tabulate(plan, finished.configs, finished.results)
     leaders = frame["configuration"][:NUM_LEADERS].to_list()
     processes.by_first(lambda: _write_files(plan, finished, places, frame, leaders))
-    about = {
+    about: SweepSummary = {
         "configurations": len(finished.configs),
         "programs": finished.num_programs,
         "interactions": finished.interactions,
         "metric": plan.metric,
     }
-    return leaders[0], {"sweep": about}
+    return leaders[0], about
 
 
 def _write_files(plan: Plan, finished: Finished, places: Places, frame: pl.DataFrame, leaders: list[int]) -> None:

@@ -8,12 +8,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import hyperparameters
+from jaxbandit._core.hyperparameters import Value, hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
 from jaxbandit.envs import ENVIRONMENTS
@@ -27,7 +28,7 @@ class World(NamedTuple):
     """What a program is compiled of, for one configuration or several that differ in traced settings alone."""
 
     environment: Environment
-    params: Any
+    params: PyTree
     factory: TracedFactory  # (**traced settings) -> Agent
     grid: dict[str, np.ndarray]  # traced settings, [H] each
 
@@ -45,7 +46,7 @@ class Group(NamedTuple):
     world: World
 
 
-def make_environment(config: WorldConfig) -> tuple[Environment, Any]:
+def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
     """Read the ratings, where the environment takes some, and make it with its arrays.
 
     Raises:
@@ -56,7 +57,7 @@ def make_environment(config: WorldConfig) -> tuple[Environment, Any]:
     return ENVIRONMENTS[config.env](*ratings, **config.env_settings)
 
 
-def build(*configs: Config, made: tuple[Environment, Any] | None = None) -> World:
+def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> World:
     """Make the world of checked configs, with an environment that is `made` already if there is one.
 
     Raises:
@@ -81,7 +82,7 @@ def build_groups(configs: Sequence[Config]) -> list[Group]:
     Raises:
         InputError: that of `build`.
     """
-    made: list[tuple[WorldConfig, tuple[Environment, Any]]] = []
+    made: list[tuple[WorldConfig, tuple[Environment, PyTree]]] = []
     groups = []
     for members in group_members(configs):
         config = configs[members[0]]
@@ -108,7 +109,7 @@ def traced_settings(agent: str) -> list[str]:
     return [name for name, setting in hyperparameters(AGENTS[agent]).items() if setting.is_traced]
 
 
-def static_settings(config: Config) -> dict[str, Any]:
+def static_settings(config: Config) -> dict[str, Value]:
     """Settings of the agent each of whose values is a program of its own."""
     traced = traced_settings(config.agent)
     return {name: value for name, value in config.agent_settings.items() if name not in traced}

@@ -1,18 +1,49 @@
 """Curves -> the content of summary.json: final numbers of a run, mean and standard error over seeds. Writes no file."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxbandit.reporting.series import series
 from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
+from jaxbandit.types import Fact
 
 
-def summarize(
-    curves: Curves, *, compile_seconds: float, run_seconds: float, simulated: int | None = None
-) -> dict[str, Any]:
+class Estimate(TypedDict):
+    """A mean over seeds and its standard error; None where they are not finite, or not defined."""
+
+    mean: float | None
+    stderr: float | None
+
+
+class SweepSummary(TypedDict):
+    """What summary.json says of a sweep as a whole."""
+
+    configurations: int
+    programs: int
+    interactions: int
+    metric: str
+
+
+class Summary(TypedDict):
+    """The content of summary.json: a run, or the best configuration of a sweep."""
+
+    interactions: int
+    interactions_per_seed: int
+    seeds: int
+    final: dict[str, Estimate]
+    baselines: dict[str, Estimate]
+    seconds: dict[str, float]
+    interactions_per_second: float | None
+    world: NotRequired[Mapping[str, Fact]]
+    device: NotRequired[dict[str, str | int]]
+    sweep: NotRequired[SweepSummary]
+
+
+def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, simulated: int | None = None) -> Summary:
     """Sum up a finished run; estimates are {"mean", "stderr"}: None for the error of one seed and what is not finite.
 
     Return, regret and suboptimal arms are means per interaction over the final tenth of the rounds; realised regret is
@@ -77,7 +108,7 @@ def _ends(
     return ends[0], ends[1]
 
 
-def estimate(lanes: Float[np.ndarray, " L"]) -> dict[str, float | None]:
+def estimate(lanes: Float[np.ndarray, " L"]) -> Estimate:
     """Reduce one number per lane to its mean and standard error, in a form that strict JSON can carry."""
     mean, stderr = mean_stderr(lanes[None, :])
     return {"mean": _finite(mean[0]), "stderr": _finite(stderr[0])}

@@ -12,7 +12,7 @@ from pathlib import Path
 from jaxbandit import reporting
 from jaxbandit._core.errors import Failure
 from jaxbandit._core.signals import Interrupted
-from jaxbandit.experiments import config, sweep
+from jaxbandit.experiments import config, run_directory, sweep
 from jaxbandit.experiments.sweep_config import read_plan
 from jaxbandit.vertex import cloud_runner, local_runner, trials
 from jaxbandit.vertex.cloud_runner import POLL, CloudRunner
@@ -136,7 +136,8 @@ def _write_best(runner: Runner, status: Status) -> dict[str, Json]:
 
 def show_results(directory: Path) -> None:
     """Print the table of a training's or a sweep's results."""
-    summary = config.read_object(str(directory / "summary.json"))
+    summary = run_directory.read_summary(directory / "summary.json")
+    assert summary is not None, "a runner hands over finished results alone"
     chosen = config.read_object(str(directory / "config.json"))
     if "base" in chosen:
         sweep.show(read_plan(chosen), summary, str(directory))

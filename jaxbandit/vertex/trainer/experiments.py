@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from jaxbandit._core.errors import InputError
+from jaxbandit.reporting.summary import Summary
 from jaxbandit.vertex.trainer import EXPERIMENT, TRIAL
 
 RUN, REGION = "JAXBANDIT_EXPERIMENT_RUN", "JAXBANDIT_REGION"
@@ -21,7 +22,7 @@ SECONDS = 60.0  # that a call is tried again where the service is not there
 
 
 @contextmanager
-def tracked(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Callable[[dict[str, Any]], None]]:
+def tracked(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Callable[[Summary], None]]:
     """Log settings; what is yielded logs a summary. Neither happens unless the environment names an experiment.
 
     A run that is there already is gone on with. What is lost of the final numbers is said on stderr, and no reason to
@@ -68,7 +69,7 @@ def _begin(platform: Any, experiment: str, run: str, settings: Mapping[str, Any]
     _retried(lambda: platform.log_params({name: _plain(value) for name, value in settings.items()}))
 
 
-def _end(platform: Any, summary: dict[str, Any]) -> None:
+def _end(platform: Any, summary: Summary) -> None:
     numbers = {f"final_{name}": estimate["mean"] for name, estimate in summary["final"].items()}
     numbers["interactions_per_second"] = summary["interactions_per_second"]
     try:

@@ -22,6 +22,7 @@ from jaxbandit.experiments.config import Config, checked, flag_values
 from jaxbandit.experiments.job import Job
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.reporting.summary import Summary
 from jaxbandit.vertex.trainer import RESULTS, experiments, metric_file
 
 CHECKPOINTS, EVENTS = "AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR"
@@ -47,7 +48,7 @@ def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> I
         track = processes.by_first(lambda: stack.enter_context(experiments.tracked(_settings(config), environ)))
         report = None if rounds is None else metric_file.on_the_way(name, rounds, environ)
 
-        def finish(summary: dict[str, Any]) -> None:
+        def finish(summary: Summary) -> None:
             def tell() -> None:
                 step = summary["interactions_per_seed"]
                 metric_file.report(name, metric_file.value_of(summary, name), step, environ)

@@ -7,13 +7,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from etils import epath
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError, refused_name
 from jaxbandit._core.files import write_bytes
+from jaxbandit.reporting.summary import Summary
 from jaxbandit.simulation.metrics import Curves
 from jaxbandit.vertex.trainer import TRIAL
 
@@ -38,9 +39,11 @@ def chosen(environ: Mapping[str, str]) -> str:
     return name
 
 
-def value_of(summary: Mapping[str, Any], name: str) -> float | None:
+def value_of(summary: Summary, name: str) -> float | None:
     """Take a metric out of the content of summary.json; None where it is not finite."""
-    return summary[SPEED] if name == SPEED else summary["final"][name.removeprefix("final_")]["mean"]
+    return (
+        summary["interactions_per_second"] if name == SPEED else summary["final"][name.removeprefix("final_")]["mean"]
+    )
 
 
 def report(name: str, value: float | None, step: int, environ: Mapping[str, str]) -> None:
