@@ -1,20 +1,34 @@
-"""Contextual-bandit simulation in one compiled JAX program. Import what you use from the modules.
+"""Contextual-bandit simulation in one compiled JAX program.
 
-`jaxbandit.load_policy(path)` reads a trained agent that `jaxbandit export` wrote: a `jaxbandit.Policy`.
+`run(Config(agent="lints"), "runs/lints")` is `jaxbandit run`, `sweep` is `jaxbandit sweep`; `load_policy(path)` reads a trained
+agent that `jaxbandit export` wrote. Own agents and environments speak the interface of `jaxbandit.types`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxbandit.experiments.config import Config
+    from jaxbandit.experiments.run import run
+    from jaxbandit.experiments.sweep import sweep
+    from jaxbandit.experiments.sweep_config import Plan, make_plan
     from jaxbandit.policies.load import Policy, load_policy
 
-__all__ = ["Policy", "load_policy"]
+__all__ = ["Config", "Plan", "Policy", "load_policy", "make_plan", "run", "sweep"]
+
+_HOMES = {
+    "Config": "experiments.config",
+    "Plan": "experiments.sweep_config",
+    "Policy": "policies.load",
+    "load_policy": "policies.load",
+    "make_plan": "experiments.sweep_config",
+    "run": "experiments.run",
+    "sweep": "experiments.sweep",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import JAX no sooner than somebody asks for a policy: the command line shows its help without it."""
-    if name not in __all__:
+    """Import a name when somebody asks for it: the command line shows its help without JAX."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from jaxbandit.policies import load
-
-    return getattr(load, name)
+    return getattr(import_module(f"jaxbandit.{_HOMES[name]}"), name)

@@ -76,7 +76,7 @@ def carry_out(
     a sweep. `follow` makes the observer of the one group of a run.
     """
     plan = asked if isinstance(asked, Plan) else Plan(asked, ({},))
-    configs = plan.configs()
+    configs = plan.configs() if isinstance(asked, Plan) else [asked]  # that of a run is checked already
     options.check()
     if (summary := _look(asked, places, options.resume)) is not None:
         return summary
