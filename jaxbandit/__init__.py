@@ -1,7 +1,7 @@
 """Contextual-bandit simulation in one compiled JAX program.
 
-`run(Config(agent="lints"), "runs/lints")` is `jaxbandit run`, `sweep` is `jaxbandit sweep`; `load_policy(path)` reads a trained
-agent that `jaxbandit export` wrote. Own agents and environments speak the interface of `jaxbandit.types`.
+`run(Config(agent="lints"), "runs/lints")` is `jaxbandit run`, `sweep` is `jaxbandit sweep`; `load_policy(path)` reads a
+trained agent that `jaxbandit export` wrote. Own agents and environments speak the interface of `jaxbandit.types`.
 """
 
 from importlib import import_module

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from jaxbandit.reporting.plots import plot_curves
 from jaxbandit.reporting.progress import print_plain
 from jaxbandit.reporting.results import METRICS, setting_column, setting_columns
 from jaxbandit.reporting.series import Series
+from jaxbandit.reporting.summary import Summary
 
 FINISHED = "allowed: the directory of a finished run or sweep"
 OWN_COLUMN = ("agent", "env", "seeds")  # of the table, so not among the settings that differ
@@ -29,12 +30,15 @@ SCHEDULE = ("batch-size", "training-loops", "steps-per-loop")
 SHOWN = ("average_return", "regret", "suboptimal_arms", "cumulative_regret")
 
 
+Row: TypeAlias = Mapping[str, object]  # values by the names of their columns
+
+
 class Finished(NamedTuple):
-    """What is read from one directory."""
+    """A finished run, or the best configuration of a finished sweep."""
 
     directory: str
-    settings: dict[str, Any]  # flat, by the names of flags; of a sweep those of its best configuration
-    summary: dict[str, Any]
+    settings: Row  # by the names of flags
+    summary: Summary
     series: Series
     is_sweep: bool
 
@@ -79,7 +83,7 @@ def _read(directory: str) -> Finished:
         raise InputError(f"directory is {directory!r}, which holds no run; {FINISHED}")
     if not (path / "summary.json").exists():
         raise InputError(f"directory is {directory!r}, whose run is unfinished (no summary.json); {FINISHED}")
-    config, summary = _json(path / "config.json"), _json(path / "summary.json")
+    config, summary = _json(path / "config.json"), cast(Summary, _json(path / "summary.json"))
     is_sweep = "base" in config
     settings = _json(path / "best.json") if is_sweep else _flat(config)
     missing = {"final", "seeds", "interactions_per_second"} - set(summary)
@@ -89,7 +93,7 @@ def _read(directory: str) -> Finished:
     return Finished(directory, settings, summary, series, is_sweep)
 
 
-def _json(path: epath.Path) -> dict[str, Any]:
+def _json(path: epath.Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -99,12 +103,14 @@ def _json(path: epath.Path) -> dict[str, Any]:
     return content
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(config: Row) -> dict[str, object]:
     """Lay the entries of a run's config.json and its settings beside each other, named as flags."""
-    inner = {f"{kind}_settings": config.get(f"{kind}_settings", {}) for kind in REGISTRIES}
-    outer = {name: value for name, value in config.items() if name not in inner}
-    entries = [*outer.items(), *(item for settings in inner.values() for item in settings.items())]
-    return {name.replace("_", "-"): value for name, value in entries}
+    inner = [f"{kind}_settings" for kind in REGISTRIES]
+    entries = {name: value for name, value in config.items() if name not in inner}
+    for name in inner:
+        settings = config.get(name)
+        entries |= settings if isinstance(settings, dict) else {}
+    return {name.replace("_", "-"): value for name, value in entries.items()}
 
 
 def _unique_names(directories: Sequence[str]) -> list[str]:
@@ -120,7 +126,7 @@ def _unique_names(directories: Sequence[str]) -> list[str]:
 
 def _tabulate(runs: Sequence[Finished], names: Sequence[str]) -> pl.DataFrame:
     """Make a row per run: name, directory, all settings, final numbers, seeds, interactions/s."""
-    columns: dict[str, Any] = {"name": names, "directory": [run.directory for run in runs]}
+    columns: dict[str, Iterable[object] | pl.Series] = {"name": names, "directory": [run.directory for run in runs]}
     columns |= setting_columns([run.settings for run in runs])
     for name in METRICS:
         estimates = [run.summary["final"][name] for run in runs]
@@ -132,17 +138,17 @@ def _tabulate(runs: Sequence[Finished], names: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _differing(settings: Sequence[Mapping[str, Any]], names: Iterable[str] | None = None) -> list[str]:
+def _differing(settings: Sequence[Row], names: Iterable[str] | None = None) -> list[str]:
     """List the settings, in the order of their first appearance, of which those that have them have several values."""
-    found: dict[str, set[str]] = {}
+    different: dict[str, set[str]] = {}
     for one in settings:
         for name, value in one.items():
-            found.setdefault(name, set()).add(repr(value))
-    return [name for name, values in found.items() if len(values) > 1 and (names is None or name in names)]
+            different.setdefault(name, set()).add(repr(value))
+    return [name for name, values in different.items() if len(values) > 1 and (names is None or name in names)]
 
 
-def _print(frame: pl.DataFrame, settings: Sequence[Mapping[str, Any]], notes: Sequence[str], console: Console) -> None:
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"": partial(_setting, "name")}
+def _print(frame: pl.DataFrame, settings: Sequence[Row], notes: Sequence[str], console: Console) -> None:
+    columns: dict[str, Callable[[Row], str]] = {"": partial(_setting, "name")}
     named = [name for name in _differing(settings) if name not in OWN_COLUMN]
     columns |= {name: partial(_setting, setting_column(name)) for name in ("agent", "env", *named)}
     columns |= {name.replace("_", "\n", 1): partial(estimate_cell, name) for name in SHOWN}
@@ -152,11 +158,11 @@ def _print(frame: pl.DataFrame, settings: Sequence[Mapping[str, Any]], notes: Se
         print_plain(console, line, "dim")
 
 
-def _setting(column: str, row: Mapping[str, Any]) -> str:
+def _setting(column: str, row: Row) -> str:
     return format_setting(row.get(column))
 
 
-def _rate(row: Mapping[str, Any]) -> str:
+def _rate(row: Row) -> str:
     rate = row["interactions_per_second"]
     return UNKNOWN if rate is None else f"{rate:,.0f}"
 
@@ -164,8 +170,8 @@ def _rate(row: Mapping[str, Any]) -> str:
 def _notes(runs: Sequence[Finished], names: Sequence[str]) -> list[str]:
     """Say what the numbers are, and what keeps them from being compared one by one."""
     settings = [run.settings for run in runs]
-    factories = [REGISTRIES["env"][one["env"]] for one in settings if one.get("env") in REGISTRIES["env"]]
-    inner = {name for factory in factories for name in hyperparameters(factory)}
+    envs = {str(one.get("env")) for one in settings} & REGISTRIES["env"].keys()
+    inner = {name for env in envs for name in hyperparameters(REGISTRIES["env"][env])}
     world = {name.replace("_", "-") for name in ("env", "seed", *RATINGS, *inner)}
     notes = ["mean ± standard error over seeds"] if any(run.summary["seeds"] > 1 for run in runs) else []
     sweeps = [name for name, run in zip(names, runs, strict=True) if run.is_sweep]

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ NAME = re.compile(r"(\d+)-(\d+)-tile(\d+)\.parquet")
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for a whole log."""
+    """The content of log.json: how the files of a log are read."""
 
     rounds: int
     rounds_per_file: int
@@ -44,20 +44,28 @@ class Header:
     propensity_samples: int
 
 
-def sizes(spec: Spec) -> dict[str, Any]:
-    """Entries of a header that say what an agent is built for; JSON has no infinity."""
-    reward_range = tuple(end if math.isfinite(end) else None for end in spec.reward_range)
-    dims = {"num_actions": spec.num_actions, "user_dim": spec.user_dim, "arm_dim": spec.arm_dim}
-    return {**dims, "reward_range": reward_range}
+class Sizes(TypedDict):
+    """Sizes of a spec, as JSON has them."""
+
+    num_actions: int
+    user_dim: int
+    arm_dim: int
+    reward_range: tuple[float | None, float | None]
+
+
+def sizes(spec: Spec) -> Sizes:
+    """Sizes of a spec as entries of a header. None stands for a reward range without an end: JSON has no infinity."""
+    low, high = (end if math.isfinite(end) else None for end in spec.reward_range)
+    return Sizes(num_actions=spec.num_actions, user_dim=spec.user_dim, arm_dim=spec.arm_dim, reward_range=(low, high))
 
 
 def choose_samples(directory: epath.Path, resume: bool, begun: bool, log: bool, samples: int | None) -> int:
-    """Say how many draws estimate a propensity that no agent tells; 0: nothing is logged.
+    """Choose how many draws estimate a propensity that the agent does not compute; 0: nothing is logged.
 
-    What is resumed is logged as it was; `begun` says that some of its rounds are done.
+    A run that is resumed is logged as before. `begun`: some of its rounds are done.
 
     Raises:
-        InputError: it was not logged, or with another number; a number where nothing is logged.
+        InputError: the run was logged with another number or not at all, or a number is given and nothing is logged.
     """
     path = directory / DIRECTORY / "log.json"
     kept = _header(path).propensity_samples if resume and path.exists() else None
@@ -71,14 +79,14 @@ def choose_samples(directory: epath.Path, resume: bool, begun: bool, log: bool, 
 
 
 class Log:
-    """The log of a run that is being written."""
+    """Writes a log."""
 
     def __init__(self, directory: epath.Path, header: Header) -> None:
         """Name the run's directory."""
         self.directory, self.header = directory / DIRECTORY, header
 
     def begin(self, catalogue: np.ndarray | None) -> None:
-        """Write what holds for all of it."""
+        """Write log.json, and the features of the catalogue where there is one."""
         if catalogue is not None:
             buffer = io.BytesIO()
             np.save(buffer, catalogue)
@@ -86,7 +94,7 @@ class Log:
         write_json(self.directory / "log.json", asdict(self.header))
 
     def forget(self, tile: int, rounds: int) -> None:
-        """Drop files of rounds that will be simulated again: those that follow the last checkpoint."""
+        """Delete the files of rounds that will be simulated again, since they follow the last checkpoint."""
         for path, first, _, of in _files(self.directory):
             if (of, first) >= (tile, rounds):
                 path.unlink()
@@ -153,7 +161,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A log as it is read."""
+    """Reads a log."""
 
     header: Header
     catalogue: np.ndarray | None
@@ -162,7 +170,7 @@ class Reader:
     only: int | None = None  # seed of which rows are read; None: of all
 
     def rows(self) -> Iterator[Rows]:
-        """Read file after file as agents saw it.
+        """Read file after file, contexts as agents saw them.
 
         Raises:
             InputError: one is damaged, or the catalogue of its arms is missing.
@@ -193,11 +201,11 @@ def _rows(frame: pl.DataFrame, header: Header, items: np.ndarray | None, catalog
     column = {name: frame[name].to_numpy() for name in frame.columns}
     arms = column["arm_features"].reshape(len(frame), -1, header.arm_dim) if "arm_features" in column else None
     mask = column["mask"].astype(bool) if "mask" in column else None
-    shown: tuple[Any, ...] = (column["user"], column["user_id"], arms, column.get("arms"), catalogue, mask)
+    seen: tuple[Any, ...] = (column["user"], column["user_id"], arms, column.get("arms"), catalogue, mask)
     numbers: dict[str, np.ndarray] = {
         name: column[name] for name in ("seed", "round", "action", "propensity", "reward")
     }
-    return Rows(Context(*shown), items=items, **numbers)
+    return Rows(Context(*seen), items=items, **numbers)
 
 
 def open_log(directory: epath.Path) -> Reader:
@@ -209,18 +217,18 @@ def open_log(directory: epath.Path) -> Reader:
     place = directory / DIRECTORY
     if not (place / "log.json").exists():
         raise InputError(f"log is {str(directory)!r}, which holds no logged interactions; {ALLOWED}")
-    header, found = _header(place / "log.json"), sorted(_files(place), key=lambda file: file[1:])
+    header, files = _header(place / "log.json"), sorted(_files(place), key=lambda file: file[1:])
     ends: dict[int, int] = {}
-    for path, first, stop, tile in found:
+    for path, first, stop, tile in files:
         if first != ends.get(tile, 0):
             raise InputError(
                 f"{str(path)!r} begins at round {first}, but the one before it ends at {ends.get(tile, 0)}"
             )
         ends[tile] = stop
-    if not found:
+    if not files:
         raise InputError(f"log is {str(directory)!r}, in which no round is finished; {ALLOWED}")
     items = _items(place / "catalogue.npy", header.arm_dim)
-    return Reader(header, items, tuple(file[0] for file in found), max(ends.values()))
+    return Reader(header, items, tuple(file[0] for file in files), max(ends.values()))
 
 
 def _items(path: epath.Path, arm_dim: int) -> np.ndarray | None:
@@ -251,7 +259,7 @@ def _files(place: epath.Path) -> Iterator[tuple[epath.Path, int, int, int]]:
 
 def _header(path: epath.Path) -> Header:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
         return Header(**{**content, "reward_range": tuple(content["reward_range"])})
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{str(path)!r} is not that of a log; {ALLOWED}") from None

@@ -70,7 +70,7 @@ def carry_out(
     write: Callable[[Finished, Places], tuple[int, SweepSummary | None]],
     follow: Callable[[Group], "Follower"] | None = None,
 ) -> Summary:
-    """Carry out a run or a sweep: look, build, claim the directory, simulate, write; return summary.json's content.
+    """Carry out a run or a sweep: check, build, claim the directory, simulate, write; return summary.json's content.
 
     `write` leaves the results in the directory, and returns which configuration they show, and the summary's part on
     a sweep. `follow` makes the observer of the one group of a run.
@@ -78,7 +78,7 @@ def carry_out(
     plan = asked if isinstance(asked, Plan) else Plan(asked, ({},))
     configs = plan.configs() if isinstance(asked, Plan) else [asked]  # that of a run is checked already
     options.check()
-    if (summary := _look(asked, places, options.resume)) is not None:
+    if (summary := _finished(asked, places, options.resume)) is not None:
         return summary
     check_delays(configs, plan.eta)
     groups = build_groups(configs)
@@ -141,9 +141,9 @@ class Follower:
         return float(curves.means().regret[-1, tile.seed[tile.config[:, 0] >= 0]].mean())
 
 
-def _look(asked: Config | Plan, places: Places, resume: bool) -> Summary | None:
-    """Return the summary of finished work that is to be resumed, in all processes or in none."""
-    summary = processes.by_first(lambda: run_directory.look(asked, places, resume))
+def _finished(asked: Config | Plan, places: Places, resume: bool) -> Summary | None:
+    """Return the summary of finished work that is to be resumed; None in all processes where there is work to do."""
+    summary = processes.by_first(lambda: run_directory.check_free(asked, places, resume))
     (done,) = processes.any_of(summary is not None)
     if done and summary is None:  # the first process has it, and it alone shows it
         return cast(Summary, {})

@@ -1,4 +1,4 @@
-"""Where results go, and whose place it is: looked at before any work, claimed when results come. Simulates nothing."""
+"""The directory of a run or a sweep: whether it is free, whose it is, and what it holds. It simulates nothing."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ CHECKPOINTS = "checkpoints"
 
 
 class Places(NamedTuple):
-    """Where a run leaves what: at home all of it in one directory, on a platform in three that it names."""
+    """Where a run leaves its files: all in one directory, or in the three that Vertex AI names."""
 
     results: epath.Path
     checkpoints: epath.Path
@@ -29,27 +29,29 @@ class Places(NamedTuple):
 
     @property
     def apart(self) -> bool:
-        """Whether the checkpoints lie elsewhere than at home, where `--resume --out` finds them."""
+        """Whether the checkpoints lie outside of the results, where `--resume --out` does not look for them."""
         return self.checkpoints != self.results / CHECKPOINTS
 
     def resume_hint(self, command: str) -> str:
-        """Say how to go on with what was interrupted."""
+        """Say how an interrupted `jaxbandit COMMAND` is resumed."""
         return "start the same again" if self.apart else f"jaxbandit {command} --resume --out {self.results}"
 
 
 def places(out: str | Places) -> Places:
-    """Lay a run out in one directory; one that is laid out already stays as it is."""
+    """Lay a run out in one directory, unless it is laid out already."""
     if isinstance(out, Places):
         return out
     directory = epath.Path(mounted(out))
     return Places(directory, directory / CHECKPOINTS, directory / "tensorboard")
 
 
-def look(config: Config | Plan, places: Places, resume: bool) -> Summary | None:
-    """Return the summary of a finished run that is to be resumed, or None to go to work.
+def check_free(config: Config | Plan, places: Places, resume: bool) -> Summary | None:
+    """Check that a directory is free for a run, or holds the run that is to be resumed, whose summary is returned.
+
+    None: there is work to do.
 
     Raises:
-        InputError: the directory holds something else, or a run though none is to be resumed.
+        InputError: the directory holds other files, another run, or this one although it is not to be resumed.
     """
     directory = places.results
     name = str(directory)
@@ -75,18 +77,18 @@ def look(config: Config | Plan, places: Places, resume: bool) -> Summary | None:
 
 
 def _is_unfinished(path: epath.Path) -> bool:
-    """Whether it is what a writer that was killed has left."""
+    """Whether it is the temporary file of a writer that was killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 @contextmanager
 def claimed(config: Config | Plan, places: Places, resume: bool) -> Iterator[None]:
-    """Write config.json, which says whose directory it is, and keep it that way within the block.
+    """Write config.json, which says whose directory it is; the block then writes the rest.
 
-    If the block fails before the first checkpoint, all is removed again: nothing there could be resumed.
+    If the block fails before the first checkpoint, all is removed again, since nothing could be resumed.
 
     Raises:
-        InputError: the directory cannot be written, or another process has taken it since it was looked at.
+        InputError: the directory cannot be written, or another process has taken it since it was checked.
     """
     existed = places.results.exists()
     processes.by_first(lambda: _claim(config, places, resume, existed))
@@ -99,7 +101,7 @@ def claimed(config: Config | Plan, places: Places, resume: bool) -> Iterator[Non
 
 
 def _claim(config: Config | Plan, places: Places, resume: bool, existed: bool) -> None:
-    look(config, places, resume)
+    check_free(config, places, resume)
     if not existed:
         _make(places.results)
     try:
@@ -120,12 +122,12 @@ def _difference(path: str, config: Config | Plan) -> str:
 
 
 def can_resume(checkpoints: epath.Path) -> bool:
-    """Whether a checkpoint is complete, or a part of a sweep is done."""
+    """Whether there is a complete checkpoint, or the sums of a part of a sweep that is done."""
     return any(path for pattern in ("*.sha256", "*/*.sha256", "*.npy") for path in checkpoints.glob(pattern))
 
 
 def _make(directory: epath.Path) -> None:
-    """Make the directory, of two processes in one of them alone."""
+    """Make the directory; of two processes that try, one alone succeeds."""
     try:
         directory.mkdir(parents=True, exist_ok=False)
     except FileExistsError:
@@ -135,7 +137,7 @@ def _make(directory: epath.Path) -> None:
 
 
 def _clear(places: Places, keep: bool) -> None:
-    """Remove what a run has begun; events that lie apart are left to the next one, which replaces them."""
+    """Remove what a run has begun. Events outside of the results stay; the next run replaces them."""
     with suppress(OSError):
         for part in (places.results / "tensorboard", places.checkpoints, places.results / interaction_log.DIRECTORY):
             if part.exists():

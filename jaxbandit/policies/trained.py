@@ -1,14 +1,14 @@
-"""An agent that acts with one state, fresh or the last one of a run: a policy that learns no more. It reads no logs."""
+"""What a run has taught its agent, read from the last checkpoint, and the policy that acts on it. It learns no more."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
@@ -25,17 +25,17 @@ Policy = Callable[[Context], Float[Array, "B K"]]  # -> probability of every arm
 
 
 class Learned(NamedTuple):
-    """What a simulation of a run left behind."""
+    """The state of an agent at the end of a run, and the world it was learned in."""
 
-    state: Any  # of the agent
+    state: PyTree  # of the agent
     root: int  # `seed` of the run
-    hidden: bool  # each simulation has a world of its own, which the agent has come to know
+    hidden: bool  # each seed draws a world of its own, which its agent has learned
 
 
-def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = interaction_log.SAMPLES) -> Policy:
-    """Let the agent of a checked config act with a state; without one it has learnt nothing.
+def make_policy(config: Config, spec: Spec, state: PyTree = None, samples: int = interaction_log.SAMPLES) -> Policy:
+    """Let the agent of a checked config act with a state, by default that before the first round.
 
-    Where the agent does not tell its probabilities, they are the shares of `samples` draws.
+    Probabilities that the agent does not compute are estimated by the shares of `samples` draws.
 
     Raises:
         InputError: an agent that sees mean rewards, or does not go with the spec.
@@ -49,7 +49,7 @@ def make_policy(config: Config, spec: Spec, state: Any = None, samples: int = in
     state = agent.init(init_key) if state is None else state
 
     @jax.jit
-    def act(key: Array, state: Any, context: Context) -> Float[Array, "B K"]:
+    def act(key: Array, state: PyTree, context: Context) -> Float[Array, "B K"]:
         return recording.probabilities(key, agent, state, context, spec.num_actions, samples)
 
     return partial(act, key, state)
@@ -85,11 +85,11 @@ def last_state(run: str, config: Config, seed: int, checkpoints: str | None = No
 
 
 def last_round(run: str, checkpoints: str | None = None) -> int:
-    """Say how many rounds are done at the last checkpoint; more than a lane has where lanes ran one after the other."""
+    """Rounds done at the last checkpoint. Where there are several tiles, the rounds of all of them add up."""
     return max(_checkpoints(run, checkpoints).rounds(), default=0)
 
 
-def trained_state(run: str, trained: Config, world: World, seed: int, checkpoints: str | None = None) -> Any:
+def trained_state(run: str, trained: Config, world: World, seed: int, checkpoints: str | None = None) -> PyTree:
     """Read the agent's state of one seed from the last checkpoint of a run in its world.
 
     Raises:
@@ -97,9 +97,9 @@ def trained_state(run: str, trained: Config, world: World, seed: int, checkpoint
     """
     directory = epath.Path(run)
     samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
-    played, rounds = recording_world(trained, world, samples) if samples else (world, None)
+    world, rounds = recording_world(trained, world, samples) if samples else (world, None)
     (tile,) = lanes.layout(1, trained.seeds, num_devices=_devices(directory))
-    simulation = lanes.Simulation(played.environment, played.params, played.factory, played.grid, trained.batch_size)
+    simulation = lanes.Simulation(world.environment, world.params, world.factory, world.grid, trained.batch_size)
     like = lanes.carry_shapes(simulation, tile.config.shape)
     points = len(chunks.edges_of(trained.rounds, rounds)) - 1
     sums = np.zeros((len(RoundMetrics._fields), points, 1, trained.seeds))
@@ -112,7 +112,7 @@ def trained_state(run: str, trained: Config, world: World, seed: int, checkpoint
 
 
 def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:
-    """Those named, or the run's own, or, as Vertex AI lays a job out, those beside its directory `model`."""
+    """The checkpoints that are named, or those of the run, or those beside its directory `model`, as on Vertex AI."""
     own = epath.Path(run) / run_directory.CHECKPOINTS
     beside = own.parent.parent / run_directory.CHECKPOINTS
     apart = own.parent.name == "model" and beside.exists() and not own.exists()
@@ -120,6 +120,6 @@ def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:
 
 
 def _devices(directory: epath.Path) -> int:
-    """Devices of a run, of which its rows are a multiple; those at hand where it has not finished."""
+    """Devices of a run, of which its rows are a multiple; those of this process where it has not finished."""
     path = directory / "summary.json"
     return int(read_object(str(path))["device"]["count"]) if path.exists() else jax.device_count()
