@@ -16,6 +16,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.types import AgentFactory, EnvironmentFactory
 
+Settings: TypeAlias = dict[str, Any]  # by name; each a Value once the config is checked
 FlagValue: TypeAlias = bool | int | float | str | None  # as a flag, a table or JSON has it
 LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0, "seeds": 1, "seed": 0}
 REGISTRIES: dict[str, Mapping[str, AgentFactory | EnvironmentFactory]] = {"env": ENVIRONMENTS, "agent": AGENTS}
@@ -31,7 +32,7 @@ class WorldConfig:
     user_column: str | None
     item_column: str | None
     rating_column: str | None
-    env_settings: dict[str, Value]
+    env_settings: Settings
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Config:
     delay: int = 0  # rounds after which the agent learns what became of its actions
     seeds: int = 8
     seed: int = 0
-    env_settings: dict[str, Value] = field(default_factory=dict)
-    agent_settings: dict[str, Value] = field(default_factory=dict)
+    env_settings: Settings = field(default_factory=dict)
+    agent_settings: Settings = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
