@@ -1,16 +1,13 @@
-"""Environments: a factory each, `f(*, settings) -> (Environment, params)`; those of ratings take them first.
+"""Environments: a factory each, and the registry, the one place where they have names.
 
-The registry is the one place where they have names.
+How ratings and labelled rows are read and factorised lives in `data`; nothing here knows an agent.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 from jaxbandit.envs import bernoulli, cascade, classification, drifting, linear, wheel
 from jaxbandit.envs.matrix_factorization import worlds
-from jaxbandit.types import Environment
+from jaxbandit.types import EnvironmentFactory
 
-ENVIRONMENTS: dict[str, Callable[..., tuple[Environment, Any]]] = {
+ENVIRONMENTS: dict[str, EnvironmentFactory] = {
     "mf": worlds.mf,
     "mf-per-arm": worlds.mf_per_arm,
     "linear": linear.linear,

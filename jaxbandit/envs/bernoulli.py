@@ -1,6 +1,6 @@
-"""The bandit without contexts: arms that pay 1 with fixed probabilities."""
+"""The bandit without contexts: arms that pay 1 with fixed probabilities. It knows no other rewards."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,10 @@ class BernoulliParams(NamedTuple):
 def bernoulli(
     *,
     means: Annotated[tuple[float, ...], Interval(ge=0, le=1), doc("probability of a reward of each arm")] = MEANS,
-) -> tuple[Environment, BernoulliParams]:
-    """Pay 1 with the probability of the arm, else 0; all users are alike, with the constant 1 as their one feature.
+) -> tuple[Environment[BernoulliParams, tuple[()]], BernoulliParams]:
+    """Pay r ~ Bernoulli(p_a), p_a the probability of arm a; all users are alike: their one feature is the constant 1.
+
+    Source: Lattimore & Szepesvári 2020, "Bandit algorithms", section 4.1, https://doi.org/10.1017/9781108571401.
 
     Raises:
         InputError: fewer than two arms.
@@ -34,13 +36,15 @@ def bernoulli(
             f"means is {', '.join(map(str, means)) or 'empty'}; allowed: at least 2 numbers, one for each arm"
         )
 
-    def observe(key: Key[Array, ""], params: BernoulliParams, state: Any, batch_size: int) -> tuple[Context, Array]:
+    def observe(
+        key: Key[Array, ""], params: BernoulliParams, state: tuple[()], batch_size: int
+    ) -> tuple[Context, Array]:
         context = Context(user=jnp.ones((batch_size, 1)), user_id=jnp.arange(batch_size))
         return context, jnp.broadcast_to(params.means[None], (batch_size, len(means)))
 
     def respond(
-        key: Key[Array, ""], params: BernoulliParams, state: Any, context: Context, means: Array, action: Array
-    ) -> tuple[Any, Outcome]:
+        key: Key[Array, ""], params: BernoulliParams, state: tuple[()], context: Context, means: Array, action: Array
+    ) -> tuple[tuple[()], Outcome]:
         mean = expected(means, action)
         reward = (jax.random.uniform(key, mean.shape) < mean).astype(mean.dtype)
         return state, outcome(context, means, action, reward)

@@ -1,4 +1,7 @@
-"""The cascade of a slate: a user looks at ranked arms from the top down and clicks the first one that attracts."""
+"""The cascade of a slate: a user looks at ranked arms from the top down and clicks the first one that attracts.
+
+It knows no arms that a user looks at after the click.
+"""
 
 from typing import Annotated, NamedTuple
 
@@ -34,12 +37,13 @@ def cascade(
     user_dim: Annotated[int, Ge(1), doc("features of a user")] = 4,
     arm_dim: Annotated[int, Ge(1), doc("features of an arm")] = 5,
     attraction: Annotated[Traced, Interval(gt=0, lt=1), doc("probability that an average arm attracts")] = 0.2,
-) -> tuple[Environment, CascadeParams]:
+) -> tuple[Environment[CascadeParams, Tastes], CascadeParams]:
     """Show a slate; its user looks from the top down and clicks the first arm that attracts, or none.
 
     Arm v attracts user u with the probability sigmoid(logit(attraction) + v'(common + personal u)), u and v ~ N(0, I).
     The reward is 1 at the click; what lies below was not looked at. A slate is worth the probability of a click.
-    Source: Kveton et al. 2015, "Cascading bandits".
+    Source: Kveton, Szepesvári, Wen & Ashkan 2015, "Cascading bandits: learning to rank in the cascade model",
+    https://arxiv.org/abs/1502.02763.
 
     Raises:
         InputError: slates longer than the arms.

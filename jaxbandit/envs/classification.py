@@ -1,6 +1,9 @@
-"""Classification as a bandit: a row is a context, naming its label an action, and a table says what that pays."""
+"""Classification as a bandit: a row is a context, naming its label an action, and a table says what that pays.
 
-from typing import Annotated, Any, NamedTuple
+How the rows are read lives in `data.labelled`.
+"""
+
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,8 +37,10 @@ def classification(
         doc("rewards of all actions for the first label, then the second, …; auto: 1 if right"),
     ] = None,
     min_actions: MinActions = 0,
-) -> tuple[Environment, ClassificationParams]:
-    """Draw rows with replacement, show their standardised features, and pay what a table says of label and action.
+) -> tuple[Environment[ClassificationParams, tuple[()]], ClassificationParams]:
+    """Draw rows with replacement, show their standardised features, and pay table[label, action].
+
+    Source: Riquelme, Tucker & Snoek 2018, "Deep Bayesian bandits showdown", https://arxiv.org/abs/1802.09127.
 
     Raises:
         InputError: the data are refused, or the table is no table.
@@ -47,14 +52,19 @@ def classification(
     )
 
     def observe(
-        key: Key[Array, ""], params: ClassificationParams, state: Any, batch_size: int
+        key: Key[Array, ""], params: ClassificationParams, state: tuple[()], batch_size: int
     ) -> tuple[Context, Array]:
         row = sampling.uniform(key, params.label.shape[0], batch_size)
         return Context(user=params.features[row], user_id=row), params.table[params.label[row]]
 
     def respond(
-        key: Key[Array, ""], params: ClassificationParams, state: Any, context: Context, means: Array, action: Array
-    ) -> tuple[Any, Outcome]:
+        key: Key[Array, ""],
+        params: ClassificationParams,
+        state: tuple[()],
+        context: Context,
+        means: Array,
+        action: Array,
+    ) -> tuple[tuple[()], Outcome]:
         return state, outcome(context, means, action)
 
     spec = Spec(table.shape[1], rows.features.shape[1], 0, (float(table.min()), float(table.max())))

@@ -1,6 +1,7 @@
 """Linear worlds that change while they are played: theta turns a little every round, or is drawn anew now and then.
 
-What comes next depends on the seed and the round alone, so all configurations of a seed meet the same changes.
+In both, users are x ~ N(0, I), the mean reward of arm a is theta_a'x, and every theta_a is a unit vector. What comes
+next depends on the seed and the round alone, so all configurations of a seed meet the same changes.
 """
 
 from typing import Annotated, NamedTuple
@@ -11,6 +12,7 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.linalg import einsum
 from jaxbandit.envs.linear import Sigma
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import gaussian_outcome
@@ -47,11 +49,12 @@ def drifting_linear(
     sigma: Sigma = 0.1,
     angle: Annotated[Traced, Interval(ge=0, le=180), doc("degrees by which a random plane turns each round")] = 5.0,
     min_actions: MinActions = 0,
-) -> tuple[Environment, DriftParams]:
-    """Pay N(theta_a . x, sigma), x ~ N(0, I), unit vectors theta_a; each round one Givens rotation turns all of them.
+) -> tuple[Environment[DriftParams, Array], DriftParams]:
+    """Pay r ~ N(theta_a'x, sigma^2), x ~ N(0, I); each round one Givens rotation turns all unit vectors theta_a.
 
     Its plane is that of two random coordinates, either way round, so E theta(n) = (1 - 2/d (1 - cos angle))^n theta(0).
-    Source: TF-Agents, the drifting linear environment.
+    Source: Guadarrama et al. 2018, "TF-Agents", the drifting linear environment,
+    https://github.com/tensorflow/agents/blob/master/tf_agents/bandits/environments/drifting_linear_environment.py.
     """
 
     def respond(
@@ -78,8 +81,12 @@ def piecewise(
     sigma: Sigma = 0.1,
     period: Annotated[int, Ge(1), doc("rounds for which theta stays as it is")] = 500,
     min_actions: MinActions = 0,
-) -> tuple[Environment, PieceParams]:
-    """Pay N(theta_a . x, sigma), x ~ N(0, I), unit vectors theta_a, all of them drawn anew every `period` rounds."""
+) -> tuple[Environment[PieceParams, Piece], PieceParams]:
+    """Pay r ~ N(theta_a'x, sigma^2), x ~ N(0, I); all unit vectors theta_a are drawn anew every `period` rounds.
+
+    Source: Guadarrama et al. 2018, "TF-Agents", the piecewise stochastic environment,
+    https://github.com/tensorflow/agents/tree/master/tf_agents/bandits/environments.
+    """
 
     def respond(
         key: Key[Array, ""], params: PieceParams, state: Piece, context: Context, means: Array, action: Array
@@ -118,5 +125,5 @@ def _turned(key: Key[Array, ""], theta: Float[Array, "K d"], angle: Float[Array,
 
 def _observe(key: Key[Array, ""], theta: Float[Array, "K d"], batch_size: int) -> tuple[Context, Array]:
     user = jax.random.normal(key, (batch_size, theta.shape[1]))
-    means = jnp.einsum("bd,kd->bk", user, theta, precision=jax.lax.Precision.HIGHEST)
+    means = einsum("bd,kd->bk", user, theta)
     return Context(user=user, user_id=jnp.arange(batch_size)), means

@@ -1,19 +1,24 @@
-"""Worlds with a linear reward: fixed arms with given parameters, and arms with features under hidden ones."""
+"""Worlds with a linear reward: fixed arms with given parameters, and arms with features under hidden ones.
+
+They never change; those that do are in `drifting`.
+"""
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, doc
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.linalg import einsum
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import gaussian_outcome
 from jaxbandit.types import Context, Environment, Outcome, Spec, Traced
 
+State = TypeVar("State")
 Sigma = Annotated[Traced, Ge(0), doc("standard deviation of the reward noise")]
 
 
@@ -37,17 +42,18 @@ def linear(
     sigma: Sigma = 0.01,
     normalized: Annotated[bool, doc("divide mean rewards by d + K")] = False,
     min_actions: MinActions = 0,
-) -> tuple[Environment, LinearParams]:
-    """Pay N(theta_a . x, sigma) for integers x ~ U{-10..9}^d and theta_a = (a, a + 1, ..., a + d - 1).
+) -> tuple[Environment[LinearParams, tuple[()]], LinearParams]:
+    """Pay r ~ N(theta_a'x, sigma^2) for users x ~ U{-10..9}^d, where theta_a = (a, a + 1, ..., a + d - 1).
 
-    Source: TF-Agents, the "sliding" stationary stochastic environment.
+    Source: Guadarrama et al. 2018, "TF-Agents", the "sliding" stationary stochastic environment,
+    https://github.com/tensorflow/agents/blob/master/tf_agents/bandits/environments/environment_utilities.py.
     """
     theta = jnp.arange(num_actions)[:, None] + jnp.arange(context_dim)[None]
     theta = theta.astype(jnp.float32) / ((context_dim + num_actions) if normalized else 1)
 
-    def observe(key: Key[Array, ""], params: LinearParams, state: Any, batch_size: int) -> tuple[Context, Array]:
+    def observe(key: Key[Array, ""], params: LinearParams, state: tuple[()], batch_size: int) -> tuple[Context, Array]:
         user = _integers(key, -10, 10, batch_size, context_dim)
-        means = jnp.einsum("bd,kd->bk", user, params.theta, precision=jax.lax.Precision.HIGHEST)
+        means = einsum("bd,kd->bk", user, params.theta)
         return Context(user=user, user_id=jnp.arange(batch_size)), means
 
     environment = Environment(Spec(num_actions, context_dim, 0), lambda key, params: (), observe, _pay)
@@ -61,10 +67,12 @@ def linear_per_arm(
     num_actions: Annotated[int, Ge(2), doc("arms offered, K")] = 7,
     sigma: Sigma = 1.0,
     min_actions: MinActions = 0,
-) -> tuple[Environment, PerArmParams]:
-    """Pay N(theta . [user; arm], sigma); user ~ U{-10..9}, arm ~ U{-2..2}, theta ~ N(0, I) hidden, one for each seed.
+) -> tuple[Environment[PerArmParams, Array], PerArmParams]:
+    """Pay r ~ N(theta'[u; v], sigma^2) for users u ~ U{-10..9}^Du and arms v ~ U{-2..2}^Da; hidden theta ~ N(0, I).
 
-    Source: TF-Agents, the stationary stochastic per-arm environment.
+    Each seed has one theta.
+    Source: Guadarrama et al. 2018, "TF-Agents", the stationary stochastic per-arm environment,
+    https://github.com/tensorflow/agents/tree/master/tf_agents/bandits/environments.
     """
 
     def init(key: Key[Array, ""], params: PerArmParams) -> Float[Array, " d"]:
@@ -87,6 +95,11 @@ def _integers(key: Key[Array, ""], start: int, stop: int, *shape: int) -> Float[
 
 
 def _pay(
-    key: Key[Array, ""], params: Any, state: Any, context: Context, means: Float[Array, "B K"], action: Array
-) -> tuple[Any, Outcome]:
+    key: Key[Array, ""],
+    params: LinearParams | PerArmParams,
+    state: State,
+    context: Context,
+    means: Float[Array, "B K"],
+    action: Int[Array, " B"],
+) -> tuple[State, Outcome]:
     return state, gaussian_outcome(key, context, means, action, params.sigma)

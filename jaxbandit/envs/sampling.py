@@ -8,7 +8,11 @@ from jaxbandit._core import prng
 
 
 def uniform(key: Key[Array, ""], population: int, *shape: int) -> Int[Array, "..."]:
-    """Draw indices with replacement; probabilities are within population / 2^32 (relative) of uniform."""
+    """Draw indices with replacement; probabilities are within population / 2^32 (relative) of uniform.
+
+    Source: Lemire 2019, "Fast random integer generation in an interval", https://arxiv.org/abs/1805.10941, without
+    its rejection step.
+    """
     return multiply_high(prng.bits(key, shape), jnp.uint32(population)).astype(jnp.int32)
 
 
@@ -18,8 +22,8 @@ def distinct(key: Key[Array, ""], population: int, batch: int, count: int) -> In
     A Fisher-Yates shuffle stopped after `count` steps: step i swaps position i with j_i ~ U{i .. population - 1}, and
     what comes to i is drawn. There is no array of all items: what lies at p = j_i was put there by the last step m < i
     with j_m = p, which took it from position m; so p becomes m, and the search goes on below m, for all i at once.
-    Each j_i is the high word of bits * range, whose probabilities are within population / 2^32 (relative) of uniform:
-    2e-5 at 87,585 items.
+    Each j_i is drawn as in `uniform`: 2e-5 from uniform at 87,585 items.
+    Source: Durstenfeld 1964, "Algorithm 235: Random permutation", https://doi.org/10.1145/364520.364540.
     """
     step = jnp.arange(count, dtype=jnp.int32)[:, None]
     span = jnp.uint32(population) - step.astype(jnp.uint32)
@@ -49,6 +53,9 @@ def weighted(key: Key[Array, ""], cumulative: Float[Array, " n"], batch: int) ->
 def weighted_distinct(
     key: Key[Array, ""], log_weight: Float[Array, " n"], batch: int, count: int
 ) -> Int[Array, "batch count"]:
-    """Draw distinct indices one after the other by weight (Plackett-Luce), as Gumbel top-k: O(batch * n)."""
+    """Draw distinct indices one after the other by weight (Plackett-Luce), as Gumbel top-k: O(batch * n).
+
+    Source: Kool, van Hoof & Welling 2019, "Stochastic beams and where to find them", https://arxiv.org/abs/1903.06059.
+    """
     gumbel = jax.random.gumbel(key, (batch, log_weight.shape[0]))
     return jax.lax.top_k(log_weight[None] + gumbel, count)[1].astype(jnp.int32)

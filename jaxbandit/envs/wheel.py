@@ -1,6 +1,9 @@
-"""The wheel bandit: five arms, a safe one, and one that pays a lot in a rim of the unit disk that delta makes thin."""
+"""The wheel bandit: a safe arm, and four that pay a lot in the rim of the unit disk, which delta makes thin.
 
-from typing import Annotated, Any, NamedTuple
+It has no other number of arms.
+"""
+
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +30,15 @@ def wheel(
     delta: Annotated[Traced, Interval(ge=0, le=1), doc("radius of the inner disk")] = 0.5,
     std: Annotated[Traced, Ge(0), doc("noise of ordinary rewards; .01 in TF-Agents, .05 in the paper's code")] = 0.01,
     rim_std: Annotated[Traced, Ge(0), doc("noise of the reward 50")] = 0.01,
-) -> tuple[Environment, WheelParams]:
+) -> tuple[Environment[WheelParams, tuple[()]], WheelParams]:
     """Pay 1.2 for arm 0, 1 for the others, but 50 for the arm of x's quadrant where |x| > delta; x uniform in the disk.
 
     Regret per round: of uniform .16 delta^2 + 39.16 (1 - delta^2), of the safe arm 48.8 (1 - delta^2).
-    Source: Riquelme et al. 2018, section 5.4.
+    Source: Riquelme, Tucker & Snoek 2018, "Deep Bayesian bandits showdown", section 5.4,
+    https://arxiv.org/abs/1802.09127.
     """
 
-    def observe(key: Key[Array, ""], params: WheelParams, state: Any, batch_size: int) -> tuple[Context, Array]:
+    def observe(key: Key[Array, ""], params: WheelParams, state: tuple[()], batch_size: int) -> tuple[Context, Array]:
         radius_key, angle_key = prng.split(key)
         radius = jnp.sqrt(jax.random.uniform(radius_key, (batch_size,)))
         angle = jax.random.uniform(angle_key, (batch_size,), maxval=2 * jnp.pi)
@@ -46,8 +50,8 @@ def wheel(
         return Context(user=user, user_id=jnp.arange(batch_size)), jnp.where(pays, RIM, means)
 
     def respond(
-        key: Key[Array, ""], params: WheelParams, state: Any, context: Context, means: Array, action: Array
-    ) -> tuple[Any, Outcome]:
+        key: Key[Array, ""], params: WheelParams, state: tuple[()], context: Context, means: Array, action: Array
+    ) -> tuple[tuple[()], Outcome]:
         std = jnp.where(expected(means, action) == RIM, params.rim_std, params.std)
         return state, gaussian_outcome(key, context, means, action, std)
 

@@ -1,4 +1,4 @@
-"""Worlds made of ratings: `mf` and `mf-per-arm`, their tables, rewards and drift.
+"""Worlds made of ratings: `mf` and `mf-per-arm`, their settings, tables, rewards and drift.
 
 How ratings are read and factorised lives in `data`.
 """

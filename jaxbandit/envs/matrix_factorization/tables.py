@@ -1,6 +1,7 @@
-"""Ratings and fits -> the NumPy tables of a matrix-factorisation world: what is observed, what is paid. No JAX."""
+"""Ratings and fits -> the NumPy tables of a world of ratings: what is observed, what is paid. It makes no worlds."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.data import Ratings
 from jaxbandit.data.factorization import Factors, factorize, first_items
 from jaxbandit.data.factorization.heldout import SPLIT_SEED
+from jaxbandit.envs.matrix_factorization.settings import RewardSettings, ViewSettings
+from jaxbandit.types import Fact
 
 
 class Tables(NamedTuple):
@@ -22,39 +25,31 @@ class Tables(NamedTuple):
     high: float
     activity: np.ndarray  # [U] ratings of each user
     popularity: np.ndarray  # [N] ratings of each item
-    facts: dict[str, Any]
+    facts: Mapping[str, Fact]
 
 
 def build_tables(
-    ratings: Ratings,
-    factorizer: str,
-    rank_k: int,
-    observation: str,
-    standardize: bool | None,
-    side_features: bool,
-    fixed_items: int | None = None,
+    ratings: Ratings, pay: RewardSettings, view: ViewSettings, *, fixed_items: int | None = None
 ) -> Tables:
     """Factorise and lay out the tables; `fixed_items` keeps the first items of the data alone.
-
-    `standardize` None stands for all observed fits but svd.
 
     Raises:
         InputError: more arms than items, a rank above the data's, side features that the data set does not have.
     """
     if fixed_items is not None:
         check_num_actions(ratings, fixed_items)
-    if fixed_items is not None and factorizer == "svd" and observation in ("same", "svd"):
+    observed = pay.factorizer if pay.observation == "same" else pay.observation
+    if fixed_items is not None and pay.factorizer == observed == "svd":
         ratings = first_items(ratings, fixed_items)
-    paid = factorize(ratings, factorizer, rank_k)
-    observed = factorizer if observation == "same" else observation
-    seen = paid if observed == factorizer else factorize(ratings, observed, rank_k)
-    standardize = observed != "svd" if standardize is None else standardize
+    paid = factorize(ratings, pay.factorizer, pay.rank_k)
+    seen = paid if observed == pay.factorizer else factorize(ratings, observed, pay.rank_k)
+    standardize = observed != "svd" if view.standardize is None else view.standardize
     count = slice(None, fixed_items)
     user, item = (seen.user * np.sqrt(seen.scale), seen.item) if fixed_items else (seen.user, seen.item)
     user_rms, item_rms = (_rms(x) if standardize else np.ones(x.shape[1], x.dtype) for x in (user, item))
     user_reward, item_reward = paid.user * paid.scale, paid.item[count]
     user, item = user / user_rms, item[count] / item_rms
-    if side_features:
+    if view.side_features:
         user, item = _append(user, ratings, "user_features"), _append(item, ratings, "item_features", count)
     if seen is paid:
         extra = item.shape[1] - item_reward.shape[1]
@@ -69,7 +64,7 @@ def build_tables(
         high=paid.high,
         activity=np.bincount(ratings.user, minlength=len(user)),
         popularity=np.bincount(ratings.item, minlength=ratings.num_items)[count],
-        facts=_facts(paid, factorizer) | ({} if seen is paid else {"observation": _facts(seen, observed)}),
+        facts={**_facts(paid, pay.factorizer), **({} if seen is paid else {"observation": _facts(seen, observed)})},
     )
 
 
@@ -82,9 +77,9 @@ def check_num_actions(ratings: Ratings, num_actions: int) -> None:
         )
 
 
-def _facts(factors: Factors, factorizer: str) -> dict[str, Any]:
+def _facts(factors: Factors, factorizer: str) -> dict[str, str | int | float]:
     """Say how well the fit predicts what it has not seen."""
-    facts: dict[str, Any] = {"factorizer": factorizer, "columns": len(factors.scale)}
+    facts: dict[str, str | int | float] = {"factorizer": factorizer, "columns": len(factors.scale)}
     if factors.heldout_rmse is not None:
         facts |= {"heldout_rmse": factors.heldout_rmse, "heldout_split": f"random 10%, seed {SPLIT_SEED}"}
     if factors.truth_correlation is not None:
