@@ -15,20 +15,12 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.cli.command_line import EvaluateCommand, RunCommand, SweepCommand, chosen_config, chosen_plan
 from jaxbandit.vertex.trainer import RESULTS, is_container
 
+OPTIONS = ("checkpoint_every", "profile")  # flags of `run` and `sweep` on which no number depends
+
 
 @click.command("run", cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
 @click.pass_context
-def run_command(
-    ctx: click.Context,
-    out: str | None,
-    resume: bool,
-    checkpoint_every: int | None,
-    profile: bool,
-    distributed: bool,
-    log_interactions: bool,
-    propensity_samples: int | None,
-    **_: Any,
-) -> None:
+def run_command(ctx: click.Context, out: str | None, resume: bool, distributed: bool, **given: Any) -> None:
     """Simulate an agent against thousands of users: learning curves, a table, a picture.
 
     Below are the settings of the chosen --env and --agent; others have others.
@@ -39,36 +31,17 @@ def run_command(
 
     _prepare(out, resume, distributed)
     config = chosen_config(ctx)
+    options = {name: given[name] for name in (*OPTIONS, "log_interactions", "propensity_samples")}
     with _job(config, out, f"{config.agent}-{config.env}", resume) as job:
-        summary = run(
-            config,
-            job.places,
-            resume=job.resume,
-            checkpoint_every=checkpoint_every,
-            profile=profile,
-            log_interactions=log_interactions,
-            propensity_samples=propensity_samples,
-            report=job.report,
-        )
+        summary = run(config, job.places, resume=job.resume, report=job.report, **options)
         job.finish(summary)
     if processes.is_first():
         reporting.print_table(summary, agent=config.agent, directory=out or str(job.places.results))
 
 
-@click.command(
-    "sweep", cls=SweepCommand, short_help="Simulate many configurations: a ranked table, a picture, the best one."
-)
+@click.command("sweep", cls=SweepCommand, short_help="Simulate many configurations: a ranked table, the best one.")
 @click.pass_context
-def sweep_command(
-    ctx: click.Context,
-    out: str | None,
-    resume: bool,
-    checkpoint_every: int | None,
-    profile: bool,
-    distributed: bool,
-    max_lanes: int | None,
-    **_: Any,
-) -> None:
+def sweep_command(ctx: click.Context, out: str | None, resume: bool, distributed: bool, **given: Any) -> None:
     """Simulate many configurations on the same users: a ranked table, a picture, the best one's flags.
 
     --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
@@ -78,15 +51,9 @@ def sweep_command(
 
     _prepare(out, resume, distributed)
     plan = chosen_plan(ctx)
+    options = {name: given[name] for name in (*OPTIONS, "max_lanes")}
     with _job(plan, out, f"sweep-{plan.base.agent}-{plan.base.env}", resume) as job:
-        summary = sweep(
-            plan,
-            job.places,
-            resume=job.resume,
-            checkpoint_every=checkpoint_every,
-            max_lanes=max_lanes,
-            profile=profile,
-        )
+        summary = sweep(plan, job.places, resume=job.resume, **options)
         job.finish(summary)
     if processes.is_first():
         show(plan, summary, out or str(job.places.results))
