@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import jaxbandit
+from jaxbandit import Config
 from jaxbandit.agents import AGENTS
-from jaxbandit.experiments import run
-from jaxbandit.experiments.config import Config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,7 +33,7 @@ def test_the_agent_of_the_readme_learns_and_is_about_thirty_lines(own_agent: str
     config = Config(
         env="mf", agent="follow-the-leader", seeds=2, training_loops=20, env_settings={"rank_k": 5}, batch_size=64
     )
-    summary = run.run(config, str(tmp_path / "run"))
+    summary = jaxbandit.run(config, str(tmp_path / "run"))
     # The best fixed arm is worth half of what uniform play loses at the least: a wide margin.
     assert summary["final"]["regret"]["mean"] < 0.5 * summary["baselines"]["uniform_regret"]["mean"]
 
@@ -41,7 +41,7 @@ def test_the_agent_of_the_readme_learns_and_is_about_thirty_lines(own_agent: str
 def test_a_bad_value_for_the_agent_of_the_readme_is_refused(own_agent: str, tmp_path: Path) -> None:
     config = Config(env="wheel", agent="follow-the-leader", agent_settings={"epsilon": 1.5})
     with pytest.raises(ValueError, match=r"epsilon is 1\.5; allowed"):
-        run.run(config, str(tmp_path / "run"))
+        jaxbandit.run(config, str(tmp_path / "run"))
 
 
 def test_the_generated_parts_are_up_to_date() -> None:
