@@ -1,49 +1,55 @@
-"""Contexts that come from outside: plain arrays, checked against what a policy takes. It chooses nothing."""
+"""Contexts from outside jaxbandit: arrays and lists, checked against what a policy takes. It chooses no action."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Array
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.types import Context, Spec
+from jaxbandit.types import Spec
 
-KINDS = {"float32": "numbers", "int32": "whole numbers", "bool": "true and false"}
-TAKEN = {"float32": "fiu", "int32": "iu", "bool": "b"}  # kinds of NumPy types that may stand for each
+Values: TypeAlias = np.ndarray | Array | Sequence[object]  # an array, or nested lists
+WORDS = {"float32": "numbers", "int32": "whole numbers", "bool": "true and false"}
+ACCEPTED = {"float32": "fiu", "int32": "iu", "bool": "b"}  # kinds of NumPy types that are converted to each
 
 
-def checked(context: Context, spec: Spec, num_items: int | None, offered: str | None) -> Context:
-    """Return a context as NumPy arrays of the types that programs take; the mask is filled in.
+def checked(
+    fields: Mapping[str, object], spec: Spec, num_items: int | None, offered: str | None
+) -> dict[str, np.ndarray]:
+    """Return fields of a Context as arrays of the types that programs take; user_id and mask are always there.
 
-    `offered` names the field that says which arms are offered: arm_id, arms, or None. A catalogue that comes along is
-    left out: the policy has its own.
+    `offered` names the field that says which arms are offered: arm_id, arms, or None. A `catalogue` among the fields
+    is ignored: the policy has its own.
 
     Raises:
         InputError: a field is missing or not taken, or has a wrong shape, type or value.
     """
+    given = {name: value for name, value in fields.items() if value is not None}
     shapes = {"arm_id": (spec.num_actions,), "arms": (spec.num_actions, spec.arm_dim)}
     for name in shapes:
-        if name != offered and getattr(context, name) is not None:
+        if name != offered and name in given:
             takes = f"takes {offered}" if offered else "takes none: the same arms are offered to all users"
             raise InputError(f"{name} is given, but this policy {takes}; allowed: {offered or 'user'} and mask")
-    user: Any = _array("user", context.user, "float32", (None, spec.user_dim))
+    user = _array("user", given.get("user"), "float32", (None, spec.user_dim))
     count = len(user)
-    found: dict[str, Any] = {"user_id": np.zeros(count, np.int32), "mask": np.ones((count, spec.num_actions), bool)}
+    arrays = {"user_id": np.zeros(count, np.int32), "mask": np.ones((count, spec.num_actions), bool)}
     if offered is not None:
-        kind = "int32" if offered == "arm_id" else "float32"
-        found[offered] = _array(offered, getattr(context, offered), kind, (count, *shapes[offered]))
-    _check_rows(found.get("arm_id"), num_items)
-    if context.user_id is not None:
-        found["user_id"] = _array("user_id", context.user_id, "int32", (count,))
-    if context.mask is not None:
-        found["mask"] = _array("mask", context.mask, "bool", (count, spec.num_actions))
-        _check_mask(found["mask"], spec.slate_size)
-    return Context(user=user, **found)
+        dtype = "int32" if offered == "arm_id" else "float32"
+        arrays[offered] = _array(offered, given.get(offered), dtype, (count, *shapes[offered]))
+    _check_rows(arrays.get("arm_id"), num_items)
+    if "user_id" in given:
+        arrays["user_id"] = _array("user_id", given["user_id"], "int32", (count,))
+    if "mask" in given:
+        arrays["mask"] = _array("mask", given["mask"], "bool", (count, spec.num_actions))
+        _check_mask(arrays["mask"], spec.slate_size)
+    return {"user": user, **arrays}
 
 
-def _array(name: str, value: Any, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Make an array of a type and a shape; None in the shape is the number of users, at will."""
+def _array(name: str, value: object, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Make an array of a type and a shape; None in the shape stands for any number of users."""
     sizes = ", ".join("B" if size is None else str(size) for size in shape)
-    wanted = f"{KINDS[dtype]} of shape ({sizes}{',' if len(shape) == 1 else ''})"
+    wanted = f"{WORDS[dtype]} of shape ({sizes}{',' if len(shape) == 1 else ''})"
     if value is None:
         raise InputError(f"{name} is missing; allowed: {wanted}")
     try:
@@ -52,7 +58,7 @@ def _array(name: str, value: Any, dtype: str, shape: tuple[int | None, ...]) -> 
         raise InputError(f"{name} is no array; allowed: {wanted}") from None
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(dtype)  # an empty list says nothing of its type
-    if array.dtype.kind not in TAKEN[dtype]:
+    if array.dtype.kind not in ACCEPTED[dtype]:
         raise InputError(f"{name} has type {array.dtype}; allowed: {wanted}")
     if array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
         raise InputError(f"{name} has shape {array.shape}; allowed: {wanted}")

@@ -1,30 +1,32 @@
-"""A finished run -> a policy that another process acts with: its files, and where they go. `artifact` reads it."""
+"""A run -> a policy that another process acts with: its files, and where they go. Reads none: `load` does."""
 
 import hashlib
 import io
 import json
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib import metadata
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_bytes, write_json
-from jaxbandit.experiments import interaction_log, run_directory
+from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
 from jaxbandit.experiments.console import phase
 from jaxbandit.experiments.world import World, build
 from jaxbandit.policies import load, stablehlo
 from jaxbandit.policies import trained as policies
-from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES
+from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin, Sizes
 from jaxbandit.policies.stablehlo import Program
 from jaxbandit.simulation import recording
-from jaxbandit.types import Agent, Context, pair_products
+from jaxbandit.types import Agent, Context, Spec, pair_products
 
 DIRECTORY = "policy"
 FILES = {ARRAYS, ACTIONS, PROBABILITIES}
@@ -40,15 +42,16 @@ WORDS = {
 }
 
 
-def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str | None = None) -> dict[str, Any]:
+def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str | None = None) -> Header:
     """Write the agent of one seed of a run, as its last checkpoint has it; return the content of policy.json.
 
-    It goes to `out`, or to the directory `policy` of the run. Where that holds this policy already nothing is written;
-    one that holds anything else is left alone. A run that has not finished is exported as it is now. `checkpoints` is
-    the directory of its checkpoints where they are not in the run's own.
+    It goes to `out`, or to the directory `policy` of the run. Nothing is written where this policy is there already. A
+    run that has not finished is exported as it is now. `checkpoints` is the directory of its checkpoints where they are
+    not in the run's own.
 
     Raises:
-        InputError: no run there, a sweep, no checkpoint, no such seed, an agent that sees mean rewards, a bad `out`.
+        InputError: no run there, a sweep, no checkpoint, no such seed, an agent that sees mean rewards, or an `out`
+            that is a file or holds anything else.
     """
     run = mounted(run)
     trained = _config_of(run)
@@ -58,8 +61,8 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
     rounds = policies.last_round(run, checkpoints)
     if not 0 < rounds <= trained.rounds:
         raise InputError(f"run is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
-    head = {"config": json.loads(json.dumps(asdict(trained))), "seed": seed, "rounds": rounds}
-    if (kept := _look(place, head)) is not None:
+    origin: Origin = {"config": json.loads(json.dumps(asdict(trained))), "seed": seed, "rounds": rounds}
+    if (kept := _exported_before(place, origin)) is not None:
         return kept
     with phase(f"building {trained.env}"):
         world = build(trained)
@@ -67,15 +70,15 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
         _refuse_privileged(trained, acting)
         state = policies.trained_state(run, trained, world, seed, checkpoints)
     with phase(f"exporting {trained.agent}"):
-        files, content = pack(acting, state, trained.batch_size, head)
+        files, content = pack(acting, state, trained.batch_size, origin)
     write(place, files, content)
     return content
 
 
-def pack(world: World, state: Any, batch_size: int, head: dict[str, Any]) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Make the files of a policy and the content of policy.json: `head`, what the policy takes and what it answers."""
+def pack(world: World, state: PyTree[Array], batch_size: int, origin: Origin) -> tuple[dict[str, bytes], Header]:
+    """Make the files of a policy and the content of policy.json: `origin`, what the policy takes and answers."""
     spec = world.environment.spec
-    mask: Any = jax.ShapeDtypeStruct((batch_size, spec.num_actions), jnp.bool_)
+    mask = jax.eval_shape(lambda: jnp.ones((batch_size, spec.num_actions), bool))
     seen = recording.example(world.environment, world.params, batch_size)._replace(mask=mask)
     settings = {name: np.float32(values[0]) for name, values in world.grid.items()}
     tree = {"state": jax.tree.map(np.asarray, state), "settings": settings, **_catalogue(world, seen)}
@@ -85,13 +88,13 @@ def pack(world: World, state: Any, batch_size: int, head: dict[str, Any]) -> tup
     leaves = stablehlo.named(tree)
     read = sorted({name for program in programs.values() for name in program.arrays})
     files = {name: bytes(program.exported.serialize(vjp_order=0)) for name, program in programs.items()}
-    files[ARRAYS] = _npz({name: leaves[name] for name in read})
-    content = {
+    files[ARRAYS] = _npz({name: np.asarray(leaves[name]) for name in read})
+    content: Header = {
         "format": load.FORMAT,
         "jaxbandit": _version(),
         "jax": jax.__version__,
-        **head,
-        "spec": {**interaction_log.sizes(spec), "slate_size": spec.slate_size},
+        **origin,
+        "spec": _sizes(spec),
         "num_items": None if seen.catalogue is None else seen.catalogue.features.shape[0],
         "programs": {name: _about(name, program) for name, program in programs.items()},
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
@@ -99,11 +102,12 @@ def pack(world: World, state: Any, batch_size: int, head: dict[str, Any]) -> tup
     return files, content
 
 
-def _actions(agent: Any, key: Any, state: Any, context: Context) -> Any:
+def _actions(agent: Agent, key: Key[Array, ""], state: PyTree[Array], context: Context) -> Int[Array, "B *M"]:
     return agent.select(key, state, context).action
 
 
-def _probabilities(agent: Any, key: Any, state: Any, context: Context) -> Any:
+def _probabilities(agent: Agent, key: Key[Array, ""], state: PyTree[Array], context: Context) -> Float[Array, "B K"]:
+    assert agent.probabilities is not None
     return agent.probabilities(state, context)
 
 
@@ -116,33 +120,46 @@ def _catalogue(world: World, seen: Context) -> dict[str, dict[str, np.ndarray]]:
     return {"catalogue": {"features": items, "pairs": pair_products(items)}}
 
 
-def _about(name: str, program: Program) -> dict[str, Any]:
-    """Say what a program is called with and what it answers."""
+def _sizes(spec: Spec) -> Sizes:
+    low, high = (end if math.isfinite(end) else None for end in spec.reward_range)
+    return {
+        "num_actions": spec.num_actions,
+        "user_dim": spec.user_dim,
+        "arm_dim": spec.arm_dim,
+        "reward_range": [low, high],
+        "slate_size": spec.slate_size,
+    }
+
+
+def _about(name: str, program: Program) -> About:
+    """Say how a program is called and what it answers."""
     exported = program.exported
-    ((shapes, key, context), _), (run_directory,) = (
-        jax.tree.unflatten(exported.in_tree, exported.in_avals),
-        exported.out_avals,
-    )
-    words = "arms taken, of those offered" if name == ACTIONS else "probability of each arm offered"
+    (arrays, key, context), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+    (output,) = exported.out_avals
+    key_words = "two words of a threefry key: 0 and the seed are those of jax.random.key(seed)"
+    if name == ACTIONS:
+        answer = _item("action", output, "arms taken, of those offered")
+    else:
+        answer = _item("probability", output, "probability of each arm offered")
     return {
         "call": "jax.export.deserialize(bytearray(FILE)).call(arrays, key, context)",
         "platforms": list(exported.platforms),
         "users": {"symbol": "b", "least": program.least, "most": program.most},
         "inputs": {
-            "arrays": [_item(n, x, WORDS[n.partition(".")[0]]) for n, x in shapes.items()],
-            "key": _item("key", key, "two words of a threefry key: 0 and the seed are those of jax.random.key(seed)"),
+            "arrays": [_item(n, x, WORDS[n.partition(".")[0]]) for n, x in arrays.items()],
+            "key": _item("key", key, key_words),
             "context": [_item(n, x, WORDS[n]) for n, x in context.items()],
         },
-        "output": _item("action" if name == ACTIONS else "probability", run_directory, words),
+        "output": answer,
     }
 
 
-def _item(name: str, value: Any, words: str) -> dict[str, Any]:
+def _item(name: str, value: jax.core.ShapedArray, words: str) -> Item:
     shape = [n if isinstance(n, int) else str(n) for n in value.shape]
     return {"name": name, "shape": shape, "dtype": str(value.dtype), "words": words}
 
 
-def _npz(arrays: dict[str, Any]) -> bytes:
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -177,7 +194,7 @@ def _refuse_privileged(config: Config, world: World) -> None:
         )
 
 
-def _look(place: epath.Path, head: dict[str, Any]) -> dict[str, Any] | None:
+def _exported_before(place: epath.Path, origin: Origin) -> Header | None:
     """Return the content of policy.json where this policy is there already and intact; None where it is to be written.
 
     Raises:
@@ -193,20 +210,21 @@ def _look(place: epath.Path, head: dict[str, Any]) -> dict[str, Any] | None:
         others = {other for other in names - FILES if not (other.startswith(".") and other.endswith(".tmp"))}
         if others:
             raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
-        return None  # what an export that was killed has left
-    kept = load.read_header(place)
-    for entry, value in head.items():
-        if kept.get(entry) != value:
-            differs = f"{entry} {kept.get(entry)} and {value}" if entry != "config" else "another config"
+        return None  # an export that was killed has left its files
+    header = load.read_header(place)
+    kept = {"config": header["config"], "seed": header.get("seed"), "rounds": header.get("rounds")}
+    for entry, value in origin.items():
+        if kept[entry] != value:
+            differs = f"{entry} {kept[entry]} and {value}" if entry != "config" else "another config"
             raise InputError(f"out is {name!r}, which holds another policy ({differs}); allowed: another directory")
     with suppress(InputError):
-        load.intact(place, kept)
-        return kept
+        load.intact(place, header)
+        return header
     return None
 
 
-def write(place: epath.Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
-    """Write the files one by one, policy.json last: without it they are no policy. What fails leaves nothing."""
+def write(place: epath.Path, files: Mapping[str, bytes], content: Header) -> None:
+    """Write the files one by one, policy.json last: without it they are no policy. Where one fails, none is left."""
     existed = place.exists()
     try:
         (place / HEADER).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """An exported policy, read back: arrays and programs that answer contexts. Needs no run, no ratings and no agents.
 
-A policy is a directory: policy.json (what it is, and the digests of the others; it is written last), arrays.npz (what
-the agent has learned, its settings, the catalogue), program.stablehlo (contexts -> actions) and, where the agent tells
-them, probabilities.stablehlo. Both are read by `jax.export.deserialize` and called with (arrays, key, context).
+A policy is a directory: policy.json (a `Header`, with the digests of the other files; it is written last), arrays.npz
+(what the agent has learned, its settings, the catalogue), program.stablehlo (contexts -> actions) and, where the agent
+knows them, probabilities.stablehlo. `jax.export.deserialize` reads a program; it is called with (arrays, key, context).
 """
 
 import hashlib
@@ -11,21 +11,89 @@ import json
 import math
 import os
 import zipfile
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
 import jax
 import numpy as np
 from etils import epath
 from jax import export
+from jaxtyping import Array
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
 from jaxbandit.policies import contexts
+from jaxbandit.policies.contexts import Values
 from jaxbandit.types import Context, Spec
 
 FORMAT = 1
 HEADER, ARRAYS, ACTIONS, PROBABILITIES = "policy.json", "arrays.npz", "program.stablehlo", "probabilities.stablehlo"
 MOST_SEED = 2**32 - 1
+
+
+class Item(TypedDict):
+    """An array that a program takes or returns."""
+
+    name: str
+    shape: list[int | str]  # "b" is the number of users
+    dtype: str
+    words: str  # what it is
+
+
+class Inputs(TypedDict):
+    """What a program is called with."""
+
+    arrays: list[Item]
+    key: Item
+    context: list[Item]
+
+
+class Users(TypedDict):
+    """How many users a call of a program may have."""
+
+    symbol: str
+    least: int
+    most: int
+
+
+class About(TypedDict):
+    """How a program is called and what it answers."""
+
+    call: str
+    platforms: list[str]
+    users: Users
+    inputs: Inputs
+    output: Item
+
+
+class Sizes(TypedDict):
+    """The entries of `types.Spec`; None in the range of rewards: no limit, since JSON has no infinity."""
+
+    num_actions: int
+    user_dim: int
+    arm_dim: int
+    reward_range: list[float | None]
+    slate_size: int
+
+
+class Origin(TypedDict):
+    """Which agent of which run a policy is."""
+
+    config: Mapping[str, Any]  # config.json of the run
+    seed: int
+    rounds: int
+
+
+class Header(Origin):
+    """The content of policy.json."""
+
+    format: int
+    jaxbandit: str | None  # version
+    jax: str
+    spec: Sizes
+    num_items: int | None  # in the catalogue
+    programs: dict[str, About]  # by the names of their files
+    files: dict[str, str]  # name -> SHA-256
 
 
 class Policy:
@@ -34,14 +102,17 @@ class Policy:
     `config` is the config.json of its run, `spec` its sizes, `header` all of policy.json.
     """
 
-    def __init__(self, header: dict[str, Any], arrays: dict[str, np.ndarray], programs: dict[str, Any]) -> None:
+    def __init__(
+        self, header: Header, arrays: Mapping[str, np.ndarray], programs: Mapping[str, export.Exported]
+    ) -> None:
         """Take what `load_policy` has read."""
         self.header, self.config = header, header["config"]
         low, high = header["spec"]["reward_range"]
         limits = (-math.inf if low is None else low, math.inf if high is None else high)
-        self.spec = Spec(**{**header["spec"], "reward_range": limits})
-        self.num_items: int | None = header["num_items"]
-        self._arrays = jax.device_put(arrays)
+        sizes = header["spec"]
+        self.spec = Spec(sizes["num_actions"], sizes["user_dim"], sizes["arm_dim"], limits, sizes["slate_size"])
+        self.num_items = header["num_items"]
+        self._arrays = jax.device_put(dict(arrays))
         self._programs = {name: jax.jit(program.call) for name, program in programs.items()}
 
     def act(self, context: Context, seed: int = 0) -> np.ndarray:
@@ -62,7 +133,7 @@ class Policy:
         """Give the exact probability with which the agent takes each arm, [B, K].
 
         Raises:
-            InputError: this agent cannot tell, or the context is of another shape.
+            InputError: this agent does not know them, or the context is of another shape.
         """
         if PROBABILITIES not in self._programs:
             agent = self.config["agent"]
@@ -70,41 +141,56 @@ class Policy:
         return self._answer(PROBABILITIES, context, 0)
 
     def context(
-        self, user: Any, *, arm_id: Any = None, arms: Any = None, mask: Any = None, user_id: Any = None
+        self,
+        user: Values,
+        *,
+        arm_id: Values | None = None,
+        arms: Values | None = None,
+        mask: Values | None = None,
+        user_id: Values | None = None,
     ) -> Context:
-        """Make a context of plain arrays or lists, and check it.
+        """Make a context of arrays or lists, and check it.
 
-        `user` [B, Du] are the features of the users. What is offered to them: nothing more where arms are fixed or the
-        whole catalogue is offered; `arm_id` [B, K], rows of the catalogue, where there is one; else `arms` [B, K, Da],
-        the features of the arms. `mask` [B, K] is false at arms that may not be taken. `user_id` [B] is optional.
+        `user` [B, Du] are the features of the users. Where arms are fixed, or the whole catalogue is offered, nothing
+        says what is offered. Else `arm_id` [B, K] does, by rows of the catalogue, or, where there is no catalogue,
+        `arms` [B, K, Da], the features of the arms. `mask` [B, K] is false at arms that may not be taken. `user_id`
+        [B] is optional.
 
         Raises:
             InputError: a field that this policy does not take or lacks, a wrong shape, type or value.
         """
-        given = Context(user=user, user_id=user_id, arms=arms, arm_id=arm_id, mask=mask)
-        return contexts.checked(given, self.spec, self.num_items, self._offered())
+        fields = {"user": user, "user_id": user_id, "arms": arms, "arm_id": arm_id, "mask": mask}
+        checked = cast("dict[str, Array]", self._checked(fields))  # NumPy's, which serve as well
+        arms, arm_id = checked.get("arms"), checked.get("arm_id")
+        return Context(checked["user"], checked["user_id"], arms, arm_id, mask=checked["mask"])
 
     def _offered(self) -> str | None:
         """Name the field that says which arms are offered; None where all are."""
         taken = {item["name"] for item in self.header["programs"][ACTIONS]["inputs"]["context"]}
         return next((name for name in ("arm_id", "arms") if name in taken), None)
 
+    def _checked(self, fields: Mapping[str, object]) -> dict[str, np.ndarray]:
+        return contexts.checked(fields, self.spec, self.num_items, self._offered())
+
     def _answer(self, name: str, context: Context, seed: int) -> np.ndarray:
-        """Call a program for all users: filled up to a power of two, so that few sizes are compiled, or in parts."""
-        fields = contexts.checked(context, self.spec, self.num_items, self._offered())._asdict()
+        """Call a program for all users, `most` at a time.
+
+        Each call is filled up to a power of two by repeating its last user, so that few sizes are compiled.
+        """
+        fields = self._checked(context._asdict())
         about = self.header["programs"][name]
         arrays = {item["name"]: self._arrays[item["name"]] for item in about["inputs"]["arrays"]}
-        shown = {item["name"]: fields[item["name"]] for item in about["inputs"]["context"]}
+        taken = {item["name"]: fields[item["name"]] for item in about["inputs"]["context"]}
         count, least, most = len(fields["user"]), about["users"]["least"], about["users"]["most"]
-        found = [np.zeros((0, *about["output"]["shape"][1:]), about["output"]["dtype"])]
-        for number, first in enumerate(range(0, count, most)):
-            here = min(most, count - first)
-            size = min(most, max(least, 1 << (here - 1).bit_length()))
-            at = first + np.minimum(np.arange(size), here - 1)
-            key = np.array([number, seed], np.uint32)  # that of jax.random.key(seed), for the first ones
-            answer = self._programs[name](arrays, key, {field: value[at] for field, value in shown.items()})
-            found.append(np.asarray(answer)[:here])
-        return np.concatenate(found)
+        output = np.zeros((count, *map(int, about["output"]["shape"][1:])), about["output"]["dtype"])
+        for call, first in enumerate(range(0, count, most)):
+            users = min(most, count - first)
+            size = min(most, max(least, 1 << (users - 1).bit_length()))
+            rows = first + np.minimum(np.arange(size), users - 1)
+            key = np.array([call, seed], np.uint32)  # of the first call: that of jax.random.key(seed)
+            answer = self._programs[name](arrays, key, {field: value[rows] for field, value in taken.items()})
+            output[first : first + users] = np.asarray(answer)[:users]
+        return output
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
@@ -124,16 +210,15 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     try:
         programs = {name: export.deserialize(bytearray(content)) for name, content in files.items()}
     except ValueError as error:
-        written, here = header["jax"], jax.__version__
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"policy {str(directory)!r} was exported by JAX {written}, and JAX {here} cannot read it ({reason}); "
-            f"allowed: JAX {written}, or to export it again"
+            f"policy {str(directory)!r} was exported by JAX {header['jax']}, and JAX {jax.__version__} cannot read it "
+            f"({reason}); allowed: JAX {header['jax']}, or to export it again"
         ) from None
     return Policy(header, arrays, programs)
 
 
-def read_header(directory: epath.Path) -> dict[str, Any]:
+def read_header(directory: epath.Path) -> Header:
     """Read policy.json.
 
     Raises:
@@ -145,7 +230,7 @@ def read_header(directory: epath.Path) -> dict[str, Any]:
         hint = f"did you mean {str(inner)!r}? " if (inner / HEADER).exists() else ""
         raise InputError(f"policy is {str(directory)!r}, which holds none: {hint}allowed: the --out of an export")
     try:
-        header = json.loads(path.read_text())
+        header: Header = json.loads(path.read_text())
         version, _ = header["format"], (header["config"], header["spec"], header["programs"], header["files"])
     except (ValueError, KeyError, TypeError):
         raise damaged(directory, f"{HEADER} is not what was exported") from None
@@ -157,11 +242,11 @@ def read_header(directory: epath.Path) -> dict[str, Any]:
     return header
 
 
-def intact(directory: epath.Path, header: dict[str, Any]) -> list[str]:
-    """List the files beside policy.json, all of which are what they were when they were exported.
+def intact(directory: epath.Path, header: Header) -> list[str]:
+    """List the files beside policy.json, after comparing their digests with those of the export.
 
     Raises:
-        InputError: they are not.
+        InputError: a file is missing or was changed.
     """
     for name, digest in header["files"].items():
         path = directory / name

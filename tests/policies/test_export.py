@@ -16,7 +16,6 @@ from etils import epath
 from jax.export import deserialize
 
 import jaxbandit
-from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
@@ -330,7 +329,7 @@ def test_an_export_that_fails_leaves_nothing(finished, tmp_path, monkeypatch):
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_bytes(data)
 
-    monkeypatch.setattr(reporting, "write_bytes", full)
+    monkeypatch.setattr(export, "write_bytes", full)
     assert_refused(call_quietly("export", finished("uniform"), "--out", tmp_path / "policy"), "No space left")
     assert not list(tmp_path.iterdir())
 

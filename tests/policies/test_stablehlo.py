@@ -1,4 +1,7 @@
-"""Every agent's whole program lowers for GPU and TPU. It is traced and lowered here, not compiled: no such hardware."""
+"""Every agent's whole program lowers for GPU and TPU. It is traced and lowered here, not compiled: no such hardware.
+
+Then what an exported program does where an agent's code needs the number of users, or has an error of its own.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -10,8 +13,9 @@ import pytest
 
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
+from jaxbandit.policies import stablehlo
 from jaxbandit.simulation import rounds
-from jaxbandit.types import Decision
+from jaxbandit.types import Context, Decision
 from tests.support import make_agent, small_world
 from tests.test_contract import world
 
@@ -56,3 +60,51 @@ def test_an_agent_that_calls_back_to_the_host_is_refused():
 
     with pytest.raises(Exception, match="callback"):
         export(*small_world("mf"), factory)
+
+
+def lowered(choose) -> stablehlo.Program:
+    """Lower an agent whose action is `choose` of the features of its users [B, 3], of which a run has BATCH."""
+
+    def factory():
+        agent = make_agent("uniform", small_world("mf")[0])()
+        return agent._replace(select=lambda key, state, context: Decision(choose(context.user)))
+
+    seen = Context(jax.ShapeDtypeStruct((BATCH, 3), jnp.float32), jax.ShapeDtypeStruct((BATCH,), jnp.int32))
+    tree = {"state": (), "settings": {}}
+    return stablehlo.lower(factory, lambda agent, *rest: agent.select(*rest).action, tree, seen)
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda user: jnp.stack([jnp.int32(row) for row in range(user.shape[0])]),
+        lambda user: jnp.asarray(np.zeros(user.shape[0], np.int32)),
+        lambda user: jnp.zeros(int(user.shape[0]), jnp.int32),
+        lambda user: jnp.zeros(user.shape[:1], jnp.int32) + (1 if user.shape[0] % 4 > 1 else 0),
+        lambda user: jnp.argmax(jnp.linalg.eigh(user @ user.T)[1], axis=1).astype(jnp.int32),
+    ],
+    ids=["range", "NumPy", "int", "a choice", "an operation that JAX lacks"],
+)
+def test_code_that_needs_the_number_of_users_takes_that_of_the_run_alone(choose):
+    program = lowered(choose)
+    assert (program.least, program.most) == (BATCH, BATCH)
+
+
+def test_other_code_takes_any_number_of_users():
+    program = lowered(lambda user: jnp.argmax(user, axis=1).astype(jnp.int32))
+    assert (program.least, program.most) == (1, stablehlo.MOST[0])
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["always", "for a number of users that is not fixed"])
+def test_an_error_of_an_agents_own_is_raised_once_with_its_message(is_late):
+    calls = []
+
+    def choose(user):
+        calls.append(user.shape[0])
+        if not (is_late and isinstance(user.shape[0], int)):
+            raise ValueError("no weights for these users")
+        return jnp.zeros(user.shape[:1], jnp.int32)
+
+    with pytest.raises(ValueError, match="no weights for these users"):
+        lowered(choose)
+    assert len(calls) == (2 if is_late else 1)
