@@ -1,6 +1,12 @@
 """Whole numbers."""
 
+from typing import TypeVar
 
-def ceil_div(dividend: int, divisor: int) -> int:
-    """Divide and round up; works for arrays of whole numbers, too."""
+import numpy as np
+
+Whole = TypeVar("Whole", int, np.ndarray)
+
+
+def ceil_div(dividend: Whole, divisor: int) -> Whole:
+    """Divide and round up."""
     return -(-dividend // divisor)

@@ -1,15 +1,12 @@
 """Contexts from outside jaxbandit: arrays and lists, checked against what a policy takes. It chooses no action."""
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Array
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.types import Spec
 
-Values: TypeAlias = np.ndarray | Array | Sequence[object]  # an array, or nested lists
 WORDS = {"float32": "numbers", "int32": "whole numbers", "bool": "true and false"}
 ACCEPTED = {"float32": "fiu", "int32": "iu", "bool": "b"}  # kinds of NumPy types that are converted to each
 

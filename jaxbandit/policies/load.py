@@ -23,7 +23,6 @@ from jaxtyping import Array
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
 from jaxbandit.policies import contexts
-from jaxbandit.policies.contexts import Values
 from jaxbandit.types import Context, Spec
 
 FORMAT = 1
@@ -141,15 +140,9 @@ class Policy:
         return self._answer(PROBABILITIES, context, 0)
 
     def context(
-        self,
-        user: Values,
-        *,
-        arm_id: Values | None = None,
-        arms: Values | None = None,
-        mask: Values | None = None,
-        user_id: Values | None = None,
+        self, user: object, *, arm_id: object = None, arms: object = None, mask: object = None, user_id: object = None
     ) -> Context:
-        """Make a context of arrays or lists, and check it.
+        """Make a context of arrays or nested lists, and check it.
 
         `user` [B, Du] are the features of the users. Where arms are fixed, or the whole catalogue is offered, nothing
         says what is offered. Else `arm_id` [B, K] does, by rows of the catalogue, or, where there is no catalogue,

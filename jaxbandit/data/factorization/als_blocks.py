@@ -1,7 +1,10 @@
-"""Ratings cut into equal blocks for batched solves: the layout only, no mathematics.
+"""Ratings cut into blocks of one shape for batched solves: the layout only, no mathematics.
 
-Rows differ in length by a thousand times, compiled programs want one shape. So each row's ratings are cut into chunks
-of 32, and whole rows are packed into blocks of so many chunks (Mehta et al. 2021, "ALX", section 4.3).
+Rows (users, or items) differ in their numbers of ratings by a factor of a thousand; a compiled program has one shape.
+So the ratings of a row are cut into chunks of 32, and whole rows are packed into blocks with a fixed number of chunks.
+
+Source: Mehta, Rendle, Krichene and Zhang 2021, "ALX: Large Scale Matrix Factorization on TPUs", section 4.3,
+https://arxiv.org/abs/2112.02194
 """
 
 from collections.abc import Iterator
@@ -10,13 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxbandit._core.integers import ceil_div
+
 CHUNK = 32  # ratings; a longer chunk pads more, a shorter one sums more Gram matrices
-BLOCK = 1024  # chunks: at rank 32 the block's Gram matrices take 5 MB, so they stay in cache
-CHUNKS_PER_ROW = 3  # a block has room for a third as many rows as chunks
+BLOCK = 1024  # chunks: at rank 32 the block's Gram matrices take 5 MB, so they stay in the CPU's cache
+CHUNKS_PER_ROW = 3  # a block has room for one row per three chunks
 
 
 class Block(NamedTuple):
-    """Some whole rows and all their ratings: C chunks of 32, at most M rows."""
+    """Whole rows and all their ratings: C chunks of 32, at most M rows."""
 
     column: Int[Array | np.ndarray, "C 32"]  # -1 marks padding
     rating: Float[Array | np.ndarray, "C 32"]
@@ -25,11 +30,11 @@ class Block(NamedTuple):
 
 
 def block_size(*sides: Int[np.ndarray, "R"]) -> int:
-    """Return how many chunks a block has, one size for all sides so that they share one compiled program.
+    """Return the number of chunks of a block, one for all sides, so that they share one compiled program.
 
-    A power of two that holds the longest row of each side.
+    It is a power of two that holds the longest row of each side.
     """
-    chunks = [-(-np.bincount(side) // CHUNK) for side in sides]
+    chunks = [ceil_div(np.bincount(side), CHUNK) for side in sides]
     wanted = max(max(int(c.max()), min(BLOCK, int(c.sum()))) for c in chunks)
     return 1 << (wanted - 1).bit_length()
 
@@ -42,9 +47,9 @@ def cut(
     counts = np.bincount(row)
     rows = np.flatnonzero(counts)
     counts = counts[rows]
-    chunks = -(-counts // CHUNK)
+    chunks = ceil_div(counts, CHUNK)
     first_rating, first_chunk = np.cumsum(counts) - counts, np.cumsum(chunks) - chunks
-    # Each chunk starts at its row's first rating plus 32 for every chunk of that row before it.
+    # A chunk starts at the first rating of its row, plus 32 for each earlier chunk of that row.
     owner = np.repeat(np.arange(len(rows)), chunks)
     start = first_rating[owner] + CHUNK * (np.arange(len(owner)) - first_chunk[owner])
     stop = np.minimum(start + CHUNK, (first_rating + counts)[owner])

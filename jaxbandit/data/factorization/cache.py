@@ -1,14 +1,15 @@
-"""Factors kept on disk, found again by content and settings. A cache that fails costs time and nothing else."""
+"""Factors kept on disk, by a hash of ratings and settings. Where it cannot be read or written, nothing is kept."""
 
 import contextlib
 import hashlib
-import os
-import tempfile
+import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import write_bytes
 from jaxbandit.data.download import cache_dir
 from jaxbandit.data.factorization.factors import Factors
 from jaxbandit.data.ratings import Ratings
@@ -19,7 +20,7 @@ NUMBERS = ("mean", "low", "high", "heldout_rmse", "truth_correlation")  # None i
 
 
 def directory() -> Path:
-    """Return where factors are kept: `factors` in $JAXBANDIT_CACHE, or in the platform's cache directory."""
+    """Return where factors are kept: the folder `factors` of `cache_dir`."""
     return cache_dir() / "factors"
 
 
@@ -48,27 +49,18 @@ def load(name: str) -> Factors | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     rank = arrays["scale"].shape
-    if (
-        len(rank) != 1
-        or any(arrays[side].shape[1:] != rank for side in ("user", "item"))
-        or len(values) != len(NUMBERS)
-    ):
+    fits = len(rank) == 1 and all(arrays[side].shape[1:] == rank for side in ("user", "item"))
+    if not fits or len(values) != len(NUMBERS):
         return None
     numbers = {field: None if np.isnan(value) else float(value) for field, value in zip(NUMBERS, values, strict=True)}
     return Factors(**arrays, **numbers)  # type: ignore[arg-type]
 
 
 def store(name: str, factors: Factors) -> None:
-    """Keep factors under a key: written whole under a temporary name, then renamed. Does nothing where it cannot."""
+    """Keep factors under a key, or do nothing where the directory cannot be written."""
     values = [getattr(factors, field) for field in NUMBERS]
     numbers = np.array([np.nan if value is None else value for value in values])
-    with contextlib.suppress(OSError):
-        directory().mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=directory(), prefix=name, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **{field: getattr(factors, field) for field in ARRAYS}, numbers=numbers)
-            os.replace(temporary, directory() / f"{name}.npz")
-        except BaseException:
-            os.unlink(temporary)
-            raise
+    content = io.BytesIO()
+    np.savez(content, **{field: getattr(factors, field) for field in ARRAYS}, numbers=numbers)
+    with contextlib.suppress(InputError):
+        write_bytes(directory() / f"{name}.npz", content.getvalue())

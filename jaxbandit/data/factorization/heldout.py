@@ -1,4 +1,4 @@
-"""How good factors are: error on held-out ratings, agreement with a known truth. It chooses no settings from that."""
+"""How good factors are: error on held-out ratings, agreement with a known truth. It chooses no settings by that."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,9 +8,9 @@ import numpy as np
 from jaxbandit.data.factorization.factors import Factors
 from jaxbandit.data.ratings import Ratings, Truth
 
-SPLIT_SEED = 0  # of the random split; every reported held-out RMSE is on this one
+SPLIT_SEED = 0  # of the random split that every reported held-out RMSE is measured on
 HELDOUT_SHARE = 0.1
-PAIRS_AT_ONCE = 2**20  # bounds the memory of a block of predictions to some 10 MB
+PAIRS_AT_ONCE = 2**20  # limits a block of predictions to about 10 MB
 
 Factorizer = Callable[[Ratings, int], Factors]
 
@@ -37,7 +37,7 @@ def rmse(factors: Factors, ratings: Ratings) -> float:
 
 
 def heldout_rmse(fit: Factorizer, ratings: Ratings, rank_k: int) -> float | None:
-    """Fit again on 90% of the ratings and return the error on the rest; None where there is one rating alone."""
+    """Fit on 90% of the ratings and return the error on the rest; None where there is a single rating."""
     if len(ratings.rating) < 2:
         return None
     train, heldout = split(ratings)

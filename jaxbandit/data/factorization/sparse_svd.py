@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxbandit.data.factorization.canonical import fix_signs
+from jaxbandit.data.factorization.factors import fix_signs
 
 START_SEED = 0  # of the random first block; the result does not depend on it beyond TOLERANCE
 OVERSAMPLING = 4  # columns of a block beyond the rank: the gap that sets the speed is to the (rank + 5)th value
 TOLERANCE = 1e-7  # of the residual norm |Aᵀu - s v|, relative to the largest singular value
-MAX_BLOCKS = 40  # bounds the basis to 40 (rank + 4) vectors. ML-100K needs 15
+MAX_BLOCKS = 40  # limits the basis to 40 (rank + 4) vectors; ML-100K needs 15 blocks
 
 
 class Coo(NamedTuple):
@@ -33,7 +33,7 @@ def _times(matrix: Coo, columns: Float[np.ndarray, "n b"]) -> Float[np.ndarray, 
 
 def _orthonormal(block: Float[np.ndarray, "n b"], basis: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n b"]:
     """Return an orthonormal basis of the block's part that is orthogonal to `basis`."""
-    for _ in range(2):  # once leaves a part of the size of the rounding over the block's condition; twice is enough
+    for _ in range(2):  # the first pass leaves rounding errors along `basis`, the second removes them
         block, _ = np.linalg.qr(block - basis @ (basis.T @ block))
     return block
 
@@ -43,13 +43,17 @@ def sparse_svd(
 ) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "k"], Float[np.ndarray, "n k"]]:
     """Compute the `rank` leading singular triplets U, S, V with fixed signs, in float64.
 
-    Grows orthonormal bases V of the Krylov space span(X, AᵀA X, (AᵀA)² X, …) of a random block X and U of A V, with
-    A V = U B, and takes the triplets of the small B (Golub, Luk and Overton 1981; Musco and Musco 2015, Algorithm 2),
-    until the residuals are under TOLERANCE. A basis that fills the whole space is exact. 1 <= rank <= min(m, n) is the
-    caller's duty.
+    Grows an orthonormal basis V of the Krylov space span(X, AᵀA X, (AᵀA)² X, …) of a random block X, and one U of A V,
+    so that A V = U B, and takes the triplets of the small B, until the residuals are under TOLERANCE. A basis that
+    fills the whole space is exact. The caller makes sure that 1 <= rank <= min(m, n).
+
+    Sources: Golub, Luk and Overton 1981, "A Block Lanczos Method for Computing the Singular Values and Corresponding
+    Singular Vectors of a Matrix", https://doi.org/10.1145/355945.355946. Musco and Musco 2015, "Randomized Block Krylov
+    Methods for Stronger and Faster Approximate Singular Value Decomposition", Algorithm 2,
+    https://arxiv.org/abs/1504.05477
     """
     transposed = Coo(matrix.col, matrix.row, matrix.value, matrix.shape[::-1])
-    if matrix.shape[0] < matrix.shape[1]:  # so that V, on the shorter side, is the first to fill its space
+    if matrix.shape[0] < matrix.shape[1]:  # V belongs to the shorter side, whose space is full sooner
         left, scale, right = _leading(transposed, matrix, rank)
         left, right = right, left
     else:
@@ -73,7 +77,7 @@ def _leading(
         width = block.shape[1]
         middle = np.hstack([np.pad(middle, ((0, width), (0, 0))), image_basis.T @ image])
         left, scale, right = np.linalg.svd(middle)
-        # Aᵀu - s v of every triplet lies in what Aᵀ adds to the basis next, so the test costs no further product.
+        # The next block of the basis contains the residuals Aᵀu - s v, so the test costs no further product.
         back = _times(transposed, new)
         block = back - basis @ (basis.T @ back)
         residual = np.linalg.norm(block @ left[-width:, :rank], axis=0).max()

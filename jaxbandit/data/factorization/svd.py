@@ -1,16 +1,14 @@
-"""Factorisation by singular values: of the zero-filled ratings (the reference's), or of what biases leave over.
+"""Factorisation by singular values: of the zero-filled ratings (the reference's), or of the residuals of biases.
 
-It does not treat a missing rating as unknown: both fill it, by 0 or by the bias model. `als` does not.
+Both fill a missing rating, by 0 or by the biases; they do not treat it as unknown, as `als` does.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.data.factorization.canonical import fix_signs, with_biases
-from jaxbandit.data.factorization.factors import Factors
+from jaxbandit.data.factorization.factors import Factors, check_rank, fix_signs, with_biases
 from jaxbandit.data.factorization.sparse_svd import Coo, sparse_svd
-from jaxbandit.data.factorization.validation import check_rank
 from jaxbandit.data.ratings import Ratings
 
 DENSE_LIMIT = 4 * 2**30  # bytes of the float64 matrix that `svd` may form
@@ -21,7 +19,11 @@ def svd(ratings: Ratings, rank_k: int = 20) -> Factors:
     """Factorise the dense zero-filled matrix as TF-Agents' MovieLens environments do: R ≈ U diag(S) Vᵀ, truncated.
 
     Full LAPACK SVD in float64; mean 0 and no clipping, so an unrated pair is predicted near 0, outside the rating
-    scale. Raises InputError for a rank outside 1..min(U, N) and for a matrix over DENSE_LIMIT.
+    scale. By Eckart and Young 1936, "The Approximation of One Matrix by Another of Lower Rank",
+    https://doi.org/10.1007/BF02288367, no matrix of rank `rank_k` is nearer to the zero-filled one.
+
+    Raises:
+        InputError: a rank outside 1..min(U, N), or a matrix over DENSE_LIMIT.
     """
     check_rank(ratings, rank_k)
     num_bytes = 8 * ratings.num_users * ratings.num_items
@@ -40,7 +42,8 @@ def svd(ratings: Ratings, rank_k: int = 20) -> Factors:
 def damped_biases(ratings: Ratings) -> tuple[float, Float[np.ndarray, "U"], Float[np.ndarray, "N"]]:
     """Compute mu = mean r, b_i = Σ_u (r - mu) / (n_i + 5), then b_u = Σ_i (r - mu - b_i) / (n_u + 5), in float64.
 
-    Zero where nothing is rated. Source: Koren and Bell 2011, "Advances in collaborative filtering", section 2.1.
+    Zero where nothing is rated. Source: Koren and Bell 2011, "Advances in Collaborative Filtering", section 2.1,
+    https://doi.org/10.1007/978-0-387-85820-3_5
     """
     rating = ratings.rating.astype(np.float64)
     mean = float(rating.mean())
@@ -54,9 +57,12 @@ def damped_biases(ratings: Ratings) -> tuple[float, Float[np.ndarray, "U"], Floa
 
 
 def residual_svd(ratings: Ratings, rank_k: int = 10) -> Factors:
-    """Factorise what damped biases leave over: r ≈ mu + b_u + b_i + (U diag(S) Vᵀ)[u, i], clipped to the scale.
+    """Factorise the residuals of damped biases: r ≈ mu + b_u + b_i + (U diag(S) Vᵀ)[u, i], clipped to the scale.
 
-    The residual is zero-filled but never dense. Raises InputError for a rank outside 1..min(U, N).
+    The matrix of residuals is zero where nothing is rated, and stays sparse.
+
+    Raises:
+        InputError: a rank outside 1..min(U, N).
     """
     check_rank(ratings, rank_k)
     mean, user_bias, item_bias = damped_biases(ratings)

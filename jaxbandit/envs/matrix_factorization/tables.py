@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.data import Ratings
-from jaxbandit.data.factorization import Factors, factorize, first_items
+from jaxbandit.data.factorization import Factors, factorize
 from jaxbandit.data.factorization.heldout import SPLIT_SEED
+from jaxbandit.data.ratings import first_items
 from jaxbandit.envs.matrix_factorization.settings import RewardSettings, ViewSettings
 from jaxbandit.types import Fact
 

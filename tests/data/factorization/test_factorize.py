@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.data.factorization import FACTORIZERS, factorize, first_items
+from jaxbandit.data.factorization import FACTORIZERS, factorize
 from jaxbandit.data.factorization.heldout import rmse, split, truth_correlation
+from jaxbandit.data.ratings import first_items
 
 fitted = pytest.mark.parametrize("name", [name for name in FACTORIZERS if name != "truth"])
 every = pytest.mark.parametrize("name", list(FACTORIZERS))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxbandit.data.factorization import factorize, first_items
+from jaxbandit.data.factorization import factorize
+from jaxbandit.data.ratings import first_items
 
 
 @pytest.mark.parametrize(

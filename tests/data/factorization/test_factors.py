@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxbandit.data.factorization.canonical import canonical, fix_signs, with_biases
+from jaxbandit.data.factorization.factors import canonical, fix_signs, with_biases
 
 
 @pytest.mark.parametrize(("num_users", "num_items", "rank"), [(30, 20, 4), (20, 30, 4), (5, 3, 3), (4, 6, 9)])
