@@ -11,7 +11,7 @@ from etils import epath
 
 from jaxbandit.experiments import interaction_log
 from jaxbandit.experiments.config import Config, checked, read_config
-from jaxbandit.policies import evaluate, trained
+from jaxbandit.policies import evaluate, log_sums, trained
 from jaxbandit.policies.estimators import ESTIMATORS
 
 
@@ -26,11 +26,11 @@ def main() -> None:
     logged = checked(read_config(str(arguments.log / "config.json")))
     config = checked(Config(agent=arguments.agent, **trained.world_of(logged)))
     reader = interaction_log.open_log(epath.Path(arguments.log))
-    policy, model = trained.make_policy(config, evaluate.spec_of(reader.header)), evaluate.fit(reader)
+    policy, model = trained.make_policy(config, log_sums.spec_of(reader.header)), log_sums.fit(reader)
     parts = []
     for rows in reader.rows():
         at = np.arange(len(rows.action))
-        user, fold = np.asarray(rows.context.user), evaluate.folds(rows, reader)
+        user, fold = np.asarray(rows.context.user), log_sums.folds(rows, reader)
         predicted = model.predict(rows.seed, fold, user, rows.offered(at))
         parts.append((rows.action, rows.reward, rows.propensity, np.asarray(policy(rows.context)), predicted))
     names = ("action", "reward", "propensity", "chance", "predicted")

@@ -1,27 +1,38 @@
 """Off-policy estimates from a log: IPS, SNIPS, DM, DR, and their bootstrap. Knows no agents and reads no files.
 
-With w = pi(a|x) / p for the logged action a of propensity p, r its reward and q(x, a) a reward model:
-IPS mean(w r); SNIPS sum(w r) / sum(w); DM mean(sum_a pi(a|x) q(x, a)); DR the DM plus mean(w (r - q(x, a))).
-Sources: Horvitz & Thompson 1952; Swaminathan & Joachims 2015 (SNIPS); Dudík et al. 2011 (DR).
+Interaction t of the log has context x, action a, reward r and propensity p, the probability with which the logged
+policy took a. The target policy takes a with probability pi(a|x); q(x, a) is a reward model; w = pi(a|x) / p. The value
+of the target policy, its mean reward per interaction, is estimated by
+
+    IPS    mean(w r)                                       unbiased where p > 0 wherever pi > 0
+    SNIPS  sum(w r) / sum(w)                               biased by O(1/n), of a lower variance
+    DM     mean(sum_a pi(a|x) q(x, a))                     as good as the model
+    DR     mean(sum_a pi(a|x) q(x, a) + w (r - q(x, a)))   unbiased like IPS, and where the model is right
+
+Sources. IPS: Horvitz and Thompson 1952, "A Generalization of Sampling Without Replacement from a Finite Universe",
+https://doi.org/10.1080/01621459.1952.10483446. SNIPS: Swaminathan and Joachims 2015, "The Self-Normalized Estimator for
+Counterfactual Learning", https://papers.nips.cc/paper/2015/hash/39027dfad5138c9ca0c474d71db915c3-Abstract.html. DM and
+DR: Dudík, Langford and Li 2011, "Doubly Robust Policy Evaluation and Learning", https://arxiv.org/abs/1103.4601
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 LEVEL = 0.95  # of intervals
 
 
 class Sums(NamedTuple):
-    """Sums over interactions, float64; any leading axes."""
+    """Sums over interactions: of each block [G], of the blocks of each seed [S, G], or over the whole log []."""
 
-    number: np.ndarray  # of interactions
-    reward: np.ndarray  # as logged
-    weight: np.ndarray  # w
-    weighted_reward: np.ndarray  # w r
-    model: np.ndarray  # sum_a pi(a|x) q(x, a)
-    correction: np.ndarray  # w (r - q(x, a))
+    number: Float[np.ndarray, "..."]  # of interactions
+    reward: Float[np.ndarray, "..."]  # r
+    weight: Float[np.ndarray, "..."]  # w
+    weighted_reward: Float[np.ndarray, "..."]  # w r
+    model: Float[np.ndarray, "..."]  # sum_a pi(a|x) q(x, a)
+    correction: Float[np.ndarray, "..."]  # w (r - q(x, a))
 
 
 ESTIMATORS: dict[str, Callable[[Sums], np.ndarray]] = {
@@ -31,13 +42,13 @@ ESTIMATORS: dict[str, Callable[[Sums], np.ndarray]] = {
     "dr": lambda s: (s.model + s.correction) / s.number,
 }
 CHECKS: dict[str, Callable[[Sums], np.ndarray]] = {
-    "logged": lambda s: s.reward / s.number,  # value of the policy that was logged
-    "mean_weight": lambda s: s.weight / s.number,  # short of 1 by what the target does and the logged policy never did
+    "logged": lambda s: s.reward / s.number,  # value of the logged policy
+    "mean_weight": lambda s: s.weight / s.number,  # 1, less the share of the target's actions that have p = 0
 }
 
 
 class Estimate(NamedTuple):
-    """A value, its bootstrap standard error and interval."""
+    """A value, its bootstrap standard error and the ends of its interval of probability LEVEL."""
 
     value: float
     stderr: float
@@ -46,52 +57,59 @@ class Estimate(NamedTuple):
 
 
 def tally(
-    place: np.ndarray,
-    size: int,
+    block: Int[np.ndarray, " n"],
+    num_blocks: int,
     *,
-    propensity: np.ndarray,
-    reward: np.ndarray,
-    target: np.ndarray,
-    predicted: np.ndarray,
-    model: np.ndarray,
+    propensity: Float[np.ndarray, " n"],
+    reward: Float[np.ndarray, " n"],
+    target: Float[np.ndarray, " n"],
+    predicted: Float[np.ndarray, " n"],
+    model: Float[np.ndarray, " n"],
 ) -> Sums:
-    """Sum up interactions [n] within each of `size` places; `place` says where each belongs.
+    """Sum interactions up within each of `num_blocks` blocks; `block` says where each interaction belongs.
 
-    `target` is pi(a|x) of the logged action, `predicted` its q(x, a), `model` is sum_a pi(a|x) q(x, a).
+    `propensity` is p, `reward` r, `target` pi(a|x), `predicted` q(x, a), and `model` sum_a pi(a|x) q(x, a).
     """
     weight = target.astype(np.float64) / propensity
     columns = (np.ones_like(weight), reward, weight, weight * reward, model, weight * (reward - predicted))
-    return Sums(*(np.bincount(place, column, size) for column in columns))
+    return Sums(*(np.bincount(block, column, num_blocks) for column in columns))
 
 
 def bootstrap(sums: Sums, replicates: int, seed: int = 0) -> Sums:
-    """Resample sums [S, G] to [replicates]: seeds with replacement where there are several, then blocks of each.
+    """Resample sums [S, G] to [replicates]: seeds with replacement where there are several, then the blocks of each.
 
-    A block is a stretch of rounds, as long as the log is long, so that what rounds side by side share stays together.
+    A block is a stretch of consecutive rounds, since the interactions of rounds near each other depend on each other.
+    Source: Künsch 1989, "The Jackknife and the Bootstrap for General Stationary Observations",
+    https://doi.org/10.1214/aos/1176347265; blocks here do not overlap.
     """
     rng = np.random.default_rng(seed)
     num_seeds, num_blocks = sums.number.shape
     flat = np.stack([field.reshape(-1) for field in sums], axis=1)
-    found = np.empty((replicates, len(sums)))
+    resampled = np.empty((replicates, len(sums)))
     for i in range(replicates):
         drawn = rng.integers(num_seeds, size=num_seeds) if num_seeds > 1 else np.zeros(1, int)
         times = rng.multinomial(num_blocks, np.full(num_blocks, 1 / num_blocks), size=num_seeds)
         counts = np.zeros((num_seeds, num_blocks))
         np.add.at(counts, drawn, times)
-        found[i] = counts.reshape(-1) @ flat
-    return Sums(*found.T)
+        resampled[i] = counts.reshape(-1) @ flat
+    return Sums(*resampled.T)
 
 
 def estimates(sums: Sums, replicates: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Estimate from sums [S, G] what the target is worth, by all estimators, and the numbers to judge that by."""
+    """Estimate the value of the target policy from sums [S, G] by ESTIMATORS, and the CHECKS beside them."""
     total = Sums(*(np.sum(field) for field in sums))
-    again = bootstrap(sums, replicates, seed)
-    return {name: _interval(float(rule(total)), rule(again)) for name, rule in {**ESTIMATORS, **CHECKS}.items()}
+    resampled = bootstrap(sums, replicates, seed)
+    rules = {**ESTIMATORS, **CHECKS}
+    return {name: _interval(float(rule(total)), rule(resampled)) for name, rule in rules.items()}
 
 
-def _interval(value: float, again: np.ndarray) -> Estimate:
-    again = again[np.isfinite(again)]  # a resample without any overlap has no SNIPS
-    if not len(again):
+def _interval(value: float, resampled: Float[np.ndarray, " R"]) -> Estimate:
+    """Take standard error and quantiles of the replicates.
+
+    Source: Efron 1979, "Bootstrap Methods: Another Look at the Jackknife", https://doi.org/10.1214/aos/1176344552
+    """
+    resampled = resampled[np.isfinite(resampled)]  # a replicate with sum(w) = 0 has no SNIPS
+    if not len(resampled):
         return Estimate(value, np.nan, np.nan, np.nan)
-    low, high = np.quantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(np.std(again)), float(low), float(high))
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(np.std(resampled)), float(low), float(high))

@@ -1,14 +1,13 @@
 """A log and a policy -> what the policy would have earned on the logged users: a table, and evaluation.json.
 
-The policy acts with one state, fresh or the last one of another run, and learns nothing on the way.
+The policy acts with one state, fresh or the last one of another run; it learns nothing from the log.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import TypedDict
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from rich.console import Console
@@ -19,19 +18,19 @@ from jaxbandit._core.files import mounted, write_json
 from jaxbandit.experiments import interaction_log
 from jaxbandit.experiments.config import Config, checked, read_config
 from jaxbandit.experiments.console import phase
-from jaxbandit.experiments.interaction_log import Reader, Rows
+from jaxbandit.experiments.interaction_log import Reader
 from jaxbandit.experiments.world import world_difference
-from jaxbandit.policies import estimators
+from jaxbandit.policies import estimators, log_sums
 from jaxbandit.policies.estimators import Estimate, Sums
+from jaxbandit.policies.log_sums import Overlap
 from jaxbandit.policies.reward_model import FOLDS, RIDGE, RewardModel
-from jaxbandit.policies.trained import Learned, Policy, last_state, make_policy
+from jaxbandit.policies.trained import Learned, last_state, make_policy
 from jaxbandit.reporting.console import print_rows
 from jaxbandit.reporting.progress import print_plain
-from jaxbandit.types import Context, Spec
 
-BLOCKS = 500  # stretches of rounds that are resampled, of each seed
-MOST_USERS, MOST_NUMBERS = 8192, 2**24  # users, and numbers of the features of their arms, that are looked at at a time
-LEAST_SAMPLE, NOTABLE = 100, 0.001
+LEAST_SAMPLE = 100  # effective interactions, below which estimates are called unsafe
+NOTABLE = 0.001  # share of the target's actions that the log lacks, above which a warning says so
+Numbers = dict[str, float | None]  # an Estimate; JSON has no nan
 WORDS = {
     "ips": "IPS, inverse propensity",
     "snips": "SNIPS, self-normalised",
@@ -41,13 +40,40 @@ WORDS = {
 }
 
 
-class Overlap(NamedTuple):
-    """How much of the log speaks of the target."""
+class Fit(TypedDict):
+    """How the reward model was fitted."""
 
-    squares: float = 0.0  # sum of w^2
-    largest: float = 0.0
-    impossible: float = 0.0  # probability, summed, of arms that the logged policy never takes there
-    estimated: float = 0.0  # interactions whose propensity is an estimate
+    features: str
+    ridge: float
+    folds: int
+
+
+class Summary(TypedDict):
+    """What evaluation.json says of the estimates."""
+
+    estimates: dict[str, Numbers]  # by the names in WORDS
+    interactions: int
+    rounds: int
+    seeds: int
+    effective_sample_size: float
+    mean_weight: Numbers
+    largest_weight: float
+    impossible: float  # share
+    estimated_propensities: float  # share
+    reward_model: Fit
+    warnings: list[str]
+
+
+class Evaluation(Summary):
+    """The content of evaluation.json."""
+
+    log: str
+    logged_agent: str
+    agent: str
+    agent_settings: Mapping[str, object]
+    policy_from: str | None
+    policy_seed: int | None
+    only_seed: int | None  # the seed of the log that was evaluated; None: all
 
 
 def evaluate(
@@ -59,12 +85,12 @@ def evaluate(
     policy_seed: int = 0,
     samples: int = interaction_log.SAMPLES,
     out: str | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Estimate what a policy would earn per interaction, write evaluation.json, and return its content.
 
     The policy is the agent of a config; with `of_log` it acts in the world of the log, else in that of the config,
     which must be the same. With `policy_from` its state is the last one of a run, of one of its seeds; where each seed
-    hides a world of its own, that seed of the log alone is looked at.
+    has a hidden world of its own, only that seed of the log is evaluated.
 
     Raises:
         InputError: no log, another world, no such state, no overlap between the policy and the log.
@@ -80,17 +106,18 @@ def evaluate(
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
     with phase(f"building {policy.agent}"):
         learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
-        target = make_policy(policy, spec_of(reader.header), None if learned is None else learned.state, samples)
+        state = None if learned is None else learned.state
+        target = make_policy(policy, log_sums.spec_of(reader.header), state, samples)
     if learned is not None and learned.hidden:
         reader = replace(reader, only=_shared_seed(learned, policy_seed, logged))
     with phase("fitting the reward model"):
-        model = fit(reader)
+        model = log_sums.fit(reader)
     with phase(f"evaluating {policy.agent}"):
-        sums, overlap = _tally(reader, target, model)
+        sums, overlap = log_sums.tally(reader, target, model)
     if not np.sum(sums.weight):
         raise InputError(f"agent {policy.agent} never takes an action that was logged; allowed: a policy that overlaps")
-    content = _summarize(estimators.estimates(sums), sums, overlap, reader, model)
-    content |= {
+    content: Evaluation = {
+        **_summarize(estimators.estimates(sums), sums, overlap, reader, model),
         "log": log,
         "logged_agent": logged.agent,
         "agent": policy.agent,
@@ -105,18 +132,11 @@ def evaluate(
     return content
 
 
-def show(content: dict[str, Any], console: Console | None = None) -> None:
+def show(content: Evaluation, console: Console | None = None) -> None:
     """Print the table and the warnings of an evaluation."""
     console = console or Console()
-    rows = [{"name": name, **content["estimates"][name]} for name in WORDS]
-    columns: dict[str, Callable[[Any], str]] = {
-        "": lambda row: WORDS[row["name"]],
-        "reward\nper interaction": lambda row: reporting.format_estimate(
-            {"mean": row["value"], "stderr": row["stderr"]}
-        ),
-        "95 %\ninterval": lambda row: "–" if row["low"] is None else f"{row['low']:.5g} to {row['high']:.5g}",
-    }
-    print_rows(console, rows, columns)
+    rows = [_cells(name, content["estimates"][name]) for name in WORDS]
+    print_rows(console, rows, {heading: itemgetter(heading) for heading in rows[0]})
     print_plain(
         console,
         f"{content['interactions']:,} interactions, worth {content['effective_sample_size']:,.0f} of the target policy",
@@ -127,11 +147,19 @@ def show(content: dict[str, Any], console: Console | None = None) -> None:
         print_plain(console, f"warning: {warning}", "yellow")
 
 
+def _cells(name: str, estimate: Numbers) -> dict[str, str]:
+    """Heading -> text of an estimate."""
+    low, high = estimate["low"], estimate["high"]
+    value = reporting.format_estimate({"mean": estimate["value"], "stderr": estimate["stderr"]})
+    interval = "–" if low is None or high is None else f"{low:.5g} to {high:.5g}"
+    return {"": WORDS[name], "reward\nper interaction": value, "95 %\ninterval": interval}
+
+
 def _shared_seed(learned: Learned, seed: int, logged: Config) -> int:
-    """Say which seed of the log has the hidden world that the policy has learnt.
+    """Return the seed of the log whose hidden world is the one that the policy was trained in.
 
     Raises:
-        InputError: none has.
+        InputError: there is none.
     """
     if learned.root != logged.seed:
         raise InputError(
@@ -153,85 +181,33 @@ def _same_data(learned: Learned) -> str:
     return words + "estimates are too high; allowed: a run with another --seed"
 
 
-def fit(reader: Reader) -> RewardModel:
-    """Fit the reward model to a log."""
-    header = reader.header
-    model = RewardModel(header.seeds, header.num_actions, header.user_dim, header.arm_dim)
-    for rows in reader.rows():
-        model.add(rows.seed, folds(rows, reader), np.asarray(rows.context.user), rows.taken(), rows.action, rows.reward)
-    model.solve()
-    return model
-
-
-def spec_of(header: interaction_log.Header) -> Spec:
-    """Say for what sizes an agent is built that acts on a log."""
-    low, high = header.reward_range
-    limits = (-np.inf if low is None else low, np.inf if high is None else high)
-    return Spec(header.num_actions, header.user_dim, header.arm_dim, limits)
-
-
-def _tally(reader: Reader, policy: Policy, model: RewardModel) -> tuple[Sums, Overlap]:
-    """Sum up, within blocks of rounds of each seed, what the estimators need."""
-    blocks, seeds = min(reader.rounds, BLOCKS), reader.header.seeds
-    total, exact = np.zeros((len(Sums._fields), seeds * blocks)), reader.header.propensity_exact
-    overlap, most = np.zeros(len(Overlap._fields)), users_at_a_time(reader.header)
-    for rows in reader.rows():
-        target, predicted, value, impossible = _judge(rows, folds(rows, reader), policy, model, most)
-        place = rows.seed * blocks + rows.round.astype(np.int64) * blocks // reader.rounds
-        numbers = {"propensity": rows.propensity, "reward": rows.reward, "target": target}
-        total += np.stack(estimators.tally(place, seeds * blocks, **numbers, predicted=predicted, model=value))
-        weight = target / rows.propensity
-        overlap[1] = max(overlap[1], weight.max(initial=0))
-        overlap[0] += np.sum(weight**2)
-        # An estimated propensity may be 1 by chance, where the logged policy had a choice.
-        overlap[2 if exact else 3] += impossible.sum() if exact else len(weight)
-    table = total.reshape(-1, seeds, blocks)
-    return Sums(*table[:, table[0].sum(axis=1) > 0]), Overlap(*overlap.tolist())
-
-
-def users_at_a_time(header: interaction_log.Header) -> int:
-    """Say of how many users an agent may hold the features of all arms, joined to the user's own, at a time."""
-    return min(MOST_USERS, max(1, MOST_NUMBERS // (header.num_actions * (header.user_dim + header.arm_dim))))
-
-
-def _judge(rows: Rows, fold: np.ndarray, policy: Policy, model: RewardModel, most: int) -> tuple[np.ndarray, ...]:
-    """Find pi(a|x), q(x, a), sum_a pi(a|x) q(x, a), and pi of arms that the logged policy never takes there."""
-    size = min(len(rows.action), most)
-    found: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(rows.action), size):
-        at = np.minimum(np.arange(start, start + size), len(rows.action) - 1)  # of one shape, so compiled once
-        chance = np.asarray(policy(_some(rows.context, at)), np.float64)
-        reward = model.predict(rows.seed[at], fold[at], np.asarray(rows.context.user)[at], rows.offered(at))
-        taken = np.arange(size), rows.action[at]
-        impossible = np.where(rows.propensity[at] >= 1, 1 - chance[taken], 0.0)
-        parts = chance[taken], reward[taken], np.sum(chance * reward, axis=1), impossible
-        found.append(tuple(part[: len(rows.action) - start] for part in parts))
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
-
-
 def _summarize(
-    found: dict[str, Estimate], sums: Sums, overlap: Overlap, reader: Reader, model: RewardModel
-) -> dict[str, Any]:
+    estimates: dict[str, Estimate], sums: Sums, overlap: Overlap, reader: Reader, model: RewardModel
+) -> Summary:
+    """Gather estimates, overlap and warnings.
+
+    The effective sample size is (sum w)² / sum w², that of Kish 1965, "Survey Sampling" (Wiley).
+    """
     count = float(np.sum(sums.number))
     effective = float(np.sum(sums.weight)) ** 2 / overlap.squares
     return {
-        "estimates": {name: _finite(estimate._asdict()) for name, estimate in found.items() if name in WORDS},
+        "estimates": {name: _finite(estimate._asdict()) for name, estimate in estimates.items() if name in WORDS},
         "interactions": int(count),
         "rounds": reader.rounds,
         "seeds": len(sums.number),
         "effective_sample_size": effective,
-        "mean_weight": _finite(found["mean_weight"]._asdict()),
+        "mean_weight": _finite(estimates["mean_weight"]._asdict()),
         "largest_weight": overlap.largest,
         "impossible": overlap.impossible / count,
         "estimated_propensities": overlap.estimated / count,
         "reward_model": {"features": model.kind, "ridge": RIDGE, "folds": FOLDS},
-        "warnings": list(_warnings(found, overlap, count, effective)),
+        "warnings": list(_warnings(estimates, overlap, count, effective)),
     }
 
 
-def _warnings(found: dict[str, Estimate], overlap: Overlap, count: float, effective: float) -> Iterator[str]:
-    """Say where the numbers are not to be trusted."""
-    weight = found["mean_weight"]
+def _warnings(estimates: dict[str, Estimate], overlap: Overlap, count: float, effective: float) -> Iterator[str]:
+    """Say why estimates are not to be trusted."""
+    weight = estimates["mean_weight"]
     if overlap.impossible > NOTABLE * count:
         share = overlap.impossible / count
         yield (
@@ -249,16 +225,5 @@ def _warnings(found: dict[str, Estimate], overlap: Overlap, count: float, effect
         yield "propensities are Monte Carlo estimates: the logged agent tells no exact ones"
 
 
-def _some(context: Context, at: np.ndarray) -> Context:
-    """Users of a context."""
-    shared = context.catalogue
-    return jax.tree.map(lambda x: jnp.asarray(x[at]), context._replace(catalogue=None))._replace(catalogue=shared)
-
-
-def folds(rows: Rows, reader: Reader) -> np.ndarray:
-    """Fold of each interaction in the fit of the reward model: rounds take turns, or users where there is one round."""
-    return (rows.round if reader.rounds > 1 else np.arange(len(rows.round))) % FOLDS
-
-
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+def _finite(numbers: Mapping[str, float]) -> Numbers:
     return {name: value if np.isfinite(value) else None for name, value in numbers.items()}

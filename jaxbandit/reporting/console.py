@@ -1,7 +1,7 @@
 """What the command line prints when work is done: the final table, lists, and the one line of an error. No progress."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -13,6 +13,7 @@ from jaxbandit.reporting.numbers import UNKNOWN, format_duration, format_estimat
 from jaxbandit.reporting.progress import print_plain
 
 SHARES = {"suboptimal_arms"}  # shown in percent
+Row = TypeVar("Row", bound=Mapping[str, object])
 
 
 def print_table(summary: Mapping[str, Any], *, agent: str, directory: str, console: Console | None = None) -> None:
@@ -51,10 +52,8 @@ def print_list(
     _print_columns(console, table)
 
 
-def print_rows(
-    console: Console, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Callable[[Mapping[str, Any]], str]]
-) -> None:
-    """Print a table of numbers: `columns` says the text of a row's cell below each heading. A row of rank 1 is bold."""
+def print_rows(console: Console, rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]]) -> None:
+    """Print a table: `columns` maps each heading to what makes the text of a row's cell. A row of rank 1 is bold."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(columns):
         table.add_column(heading, justify="right" if index else "left", overflow="fold", vertical="bottom")

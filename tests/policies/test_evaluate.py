@@ -18,7 +18,7 @@ from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.run import run
 from jaxbandit.experiments.world import build
 from jaxbandit.policies import estimators as offpolicy
-from jaxbandit.policies import evaluate
+from jaxbandit.policies import evaluate, log_sums
 from jaxbandit.policies import trained as policies
 from jaxbandit.policies.estimators import Sums
 from jaxbandit.policies.reward_model import RewardModel
@@ -259,8 +259,8 @@ def test_a_log_without_choice_is_warned_of(logs):
 def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
     reader = interaction_log.open_log(interaction_log.epath.Path(logs["ucb"]))
     reader = replace(reader, header=replace(reader.header, propensity_exact=False))
-    uniform = policies.make_policy(checked(PER_ARM), evaluate.spec_of(reader.header))
-    table, overlap = evaluate._tally(reader, uniform, evaluate.fit(reader))
+    uniform = policies.make_policy(checked(PER_ARM), log_sums.spec_of(reader.header))
+    table, overlap = log_sums.tally(reader, uniform, log_sums.fit(reader))
     assert (overlap.impossible, overlap.estimated) == (0, 200 * 32)
     warnings = list(evaluate._warnings(offpolicy.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
     assert [warning.split(":")[0] for warning in warnings] == [
@@ -278,7 +278,7 @@ def test_features_of_arms_bound_how_many_users_are_judged_at_a_time(logs, tmp_pa
         return lambda context: (met.append(len(context.user)), policy(context))[1]
 
     monkeypatch.setattr(evaluate, "make_policy", make_policy)
-    monkeypatch.setattr(evaluate, "MOST_NUMBERS", 7 * (4 + 5) * 1000)
+    monkeypatch.setattr(log_sums, "MOST_NUMBERS", 7 * (4 + 5) * 1000)
     parts = evaluate.evaluate(str(logs["linear-per-arm"]), uniform, out=str(tmp_path / "parts.json"))
     assert met == [1000] * 7  # of 6,400
     assert parts["estimates"]["dr"]["value"] == pytest.approx(whole["estimates"]["dr"]["value"])
@@ -297,7 +297,7 @@ def test_what_the_log_lacks_shows_in_the_weights():
     ones, half = np.ones(100), np.full(100, 0.5)
     table = sums(list(range(100)), 100, propensity=half, reward=ones, target=half * 0.5, predicted=ones, model=ones)
     found = offpolicy.estimates(Sums(*(x[None] for x in table)))
-    (warning,) = evaluate._warnings(found, evaluate.Overlap(squares=25.0), 100.0, 100.0)
+    (warning,) = evaluate._warnings(found, log_sums.Overlap(squares=25.0), 100.0, 100.0)
     assert "weights average 0.500 ± 0.000, not 1" in warning
 
 
