@@ -143,7 +143,7 @@ class Runner:
         served = {part.group: _saved_interactions(work[part.group], part.place) for part in missing}
         total, before = sum(w.interactions for w in work.values()), sum(served.values())
         words = "simulating" if len(self.rungs) == 1 else f"rung {number + 1} of {len(self.rungs)}"
-        with reporting.progress(total, done=before, description=words, console=console()) as bar:
+        with reporting.progress_bar(total, done=before, description=words, console=console()) as bar:
 
             def show(group: int, interactions: int, regret: float | None) -> None:
                 served[group] = interactions

@@ -1,7 +1,7 @@
-"""What the command line prints when work is done: the final table, lists, and the one line of an error. No progress."""
+"""What the command line prints when work is done: tables, lists, and the one line of an error. No progress."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -11,13 +11,15 @@ from rich.text import Text
 
 from jaxbandit.reporting.numbers import UNKNOWN, format_duration, format_estimate
 from jaxbandit.reporting.progress import print_plain
+from jaxbandit.reporting.summary import Summary
 
 SHARES = {"suboptimal_arms"}  # shown in percent
+Record: TypeAlias = Mapping[str, Any]  # a row of a Polars frame: column -> value
 Row = TypeVar("Row", bound=Mapping[str, object])
 
 
-def print_table(summary: Mapping[str, Any], *, agent: str, directory: str, console: Console | None = None) -> None:
-    """Print the run's result beside uniform and optimal, and where the files are. `summary` is that of `summarize`."""
+def print_table(summary: Summary, *, agent: str, directory: str, console: Console | None = None) -> None:
+    """Print the run's result beside uniform and optimal, and the directory of its files."""
     console = console or Console()
     seeds = summary["seeds"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -42,7 +44,7 @@ def print_list(
     headings: Sequence[str] = ("name", "description"),
     console: Console | None = None,
 ) -> None:
-    """Print one line per row, in columns; a terminal that is too narrow wraps the last one only."""
+    """Print one line per row, in columns; a terminal that is too narrow wraps the last column only."""
     console = console or Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column, heading in enumerate(headings):
@@ -62,8 +64,8 @@ def print_rows(console: Console, rows: Iterable[Row], columns: Mapping[str, Call
     _print_columns(console, table)
 
 
-def estimate_cell(name: str, row: Mapping[str, Any]) -> str:
-    """Write NAME ± NAME_stderr of a row; a share in percent."""
+def estimate_cell(name: str, row: Record) -> str:
+    """Format NAME ± NAME_stderr of a row; a share in percent."""
     scale, unit = (100.0, " %") if name in SHARES else (1.0, "")
     return format_estimate({"mean": row[name], "stderr": row[f"{name}_stderr"]}, scale=scale, unit=unit)
 
@@ -74,7 +76,7 @@ def print_error(message: str, *, console: Console | None = None) -> None:
     print_plain(console or Console(stderr=True), f"jaxbandit: error: {line}", "red")
 
 
-def _rows(summary: Mapping[str, Any], agent: str) -> list[tuple[str, ...]]:
+def _rows(summary: Summary, agent: str) -> list[tuple[str, ...]]:
     final, baselines = summary["final"], summary["baselines"]
     return [
         (
@@ -88,15 +90,15 @@ def _rows(summary: Mapping[str, Any], agent: str) -> list[tuple[str, ...]]:
             "uniform",
             format_estimate(baselines["uniform"]),
             format_estimate(baselines["uniform_regret"]),
-            UNKNOWN,  # a uniform agent's rate depends on ties, which its mean reward does not tell
+            UNKNOWN,  # it depends on how many arms are tied with the best, which curves do not hold
             format_estimate(baselines["uniform_cumulative_regret"]),
         ),
         ("optimal", format_estimate(baselines["optimal"]), "0", "0 %", "0"),
     ]
 
 
-def speed(summary: Mapping[str, Any]) -> str:
-    """Say in one line how much was simulated, and how fast."""
+def speed(summary: Summary) -> str:
+    """Format in one line how much was simulated, and how fast."""
     seconds, rate = summary["seconds"], summary["interactions_per_second"]
     per_second = f", {rate:,.0f} interactions/s" if rate else ""
     return (
@@ -106,9 +108,9 @@ def speed(summary: Mapping[str, Any]) -> str:
 
 
 def _print_columns(console: Console, table: Table) -> None:
-    """Print a table so that nothing is cut: a terminal wraps cells, anything else gets the width that they need.
+    """Print a table without cutting it: a terminal wraps cells, a pipe or a file gets the width that they need.
 
-    rich would take a pipe or a file to be 80 columns wide.
+    rich takes a pipe or a file to be 80 columns wide.
     """
     if not console.is_terminal:
         options = console.options.update(max_width=10_000)

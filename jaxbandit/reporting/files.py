@@ -1,4 +1,4 @@
-"""Atomic writers of files on local disks and gs://, and the reader of metrics.csv. Knows not which files a run has."""
+"""metrics.csv: learning curves as a table, written and read. Knows no other file of a run."""
 
 import io
 import os
@@ -14,9 +14,9 @@ from jaxbandit.simulation.metrics import Curves
 
 
 def write_metrics_csv(path: epath.PathLike, curves: Curves) -> None:
-    """Write one line per row of `curves`: interactions of a lane, round, and each series' `_mean` and `_stderr`.
+    """Write one line per point: interactions of a lane, round, and NAME_mean and NAME_stderr of each curve.
 
-    The standard error is empty where it is not defined, as for one seed.
+    A standard error that is not defined, as for one seed, is an empty cell.
 
     Raises:
         InputError: the path cannot be written.
@@ -30,7 +30,7 @@ def write_metrics_csv(path: epath.PathLike, curves: Curves) -> None:
 
 
 def read_metrics_csv(path: epath.PathLike, *, seeds: int | None = None) -> Series:
-    """Read what `write_metrics_csv` wrote; the number of seeds is not in the file but in summary.json beside it.
+    """Read what `write_metrics_csv` wrote; the number of seeds is not in it, but in summary.json beside it.
 
     Raises:
         InputError: the file cannot be read, or is no metrics.csv.
@@ -39,7 +39,7 @@ def read_metrics_csv(path: epath.PathLike, *, seeds: int | None = None) -> Serie
         frame = pl.read_csv(io.BytesIO(epath.Path(path).read_bytes()), infer_schema=False)
         whole, real = pl.col("interactions", "round"), pl.exclude("interactions", "round")
         frame = frame.select(whole.cast(pl.Int64), real.cast(pl.Float64))
-        values = {name: frame[name].to_numpy() for name in frame.columns}  # what is empty becomes nan
+        values = {name: frame[name].to_numpy() for name in frame.columns}  # empty cells become nan
         means = {name: values[f"{name}_mean"] for name in SERIES}
         stderrs = {name: values[f"{name}_stderr"] for name in SERIES}
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:

@@ -1,17 +1,17 @@
-"""The best configurations of a sweep as a table on the console. Ranks nothing itself."""
+"""The best configurations of a sweep as a table on the console. Ranks nothing: `results` does."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import polars as pl
 from rich.console import Console
 
-from jaxbandit.reporting.console import SHARES, estimate_cell, print_rows, speed
-from jaxbandit.reporting.numbers import format_difference, format_setting
+from jaxbandit.reporting.console import SHARES, Record, estimate_cell, print_rows, speed
+from jaxbandit.reporting.numbers import format_difference, format_range, format_setting
 from jaxbandit.reporting.progress import print_plain
 from jaxbandit.reporting.results import DIFFERENCE, WHOLE_RUN, setting_column
+from jaxbandit.reporting.summary import Summary
 
 RANGES = 10  # of ranks that one line names
 
@@ -22,13 +22,13 @@ def print_leaderboard(
     swept: Sequence[str],
     metric: str = "regret",
     top: int = 10,
-    totals: Mapping[str, Any] | None = None,
+    totals: Summary | None = None,
     directory: str | None = None,
     console: Console | None = None,
 ) -> None:
-    """Print the `top` rows of what `tabulate` made: the settings that were swept, the metric, its distance to the best.
+    """Print the `top` rows of what `tabulate` made: the swept settings, the metric, its difference to the best.
 
-    `totals` is what a summary has of `interactions`, `seconds` and `interactions_per_second`, over all configurations.
+    `totals` has the `interactions`, `seconds` and `interactions_per_second` of all configurations together.
     """
     console = console or Console()
     shown = frame.head(top)
@@ -41,8 +41,8 @@ def print_leaderboard(
         print_plain(console, f"results in {directory}")
 
 
-def _columns(frame: pl.DataFrame, swept: Sequence[str], metric: str) -> dict[str, Callable[[Mapping[str, Any]], str]]:
-    """Heading -> the text of a cell, given the row."""
+def _columns(frame: pl.DataFrame, swept: Sequence[str], metric: str) -> dict[str, Callable[[Record], str]]:
+    """Map each heading to the function that makes the text of a row's cell."""
     several = "agent" in frame.columns and frame["agent"].n_unique() > 1
     names = [*(["agent"] if several or "agent" in swept else []), *(name for name in swept if name != "agent")]
     settings = {name: partial(_setting, setting_column(name)) for name in names}
@@ -62,11 +62,11 @@ def _heading(metric: str) -> str:
     return metric.replace("_", "\n", 1).replace("_", " ")
 
 
-def _setting(column: str, row: Mapping[str, Any]) -> str:
+def _setting(column: str, row: Record) -> str:
     return format_setting(row[column])
 
 
-def _difference(metric: str, row: Mapping[str, Any]) -> str:
+def _difference(metric: str, row: Record) -> str:
     if row["rank"] == 1:
         return "best" if row["difference"] is not None else format_setting(None)
     return format_difference(*(row[name] for name in DIFFERENCE), scale=100.0 if metric in SHARES else 1.0)
@@ -76,8 +76,7 @@ def _notes(frame: pl.DataFrame, shown: pl.DataFrame, metric: str) -> list[str]:
     notes = [f"the first {shown.height} of {frame.height:,} configurations"] if shown.height < frame.height else []
     seeds = sorted(set(shown["seeds"]))
     if seeds and seeds != [1]:
-        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        notes.append(f"mean ± standard error over {count} seeds; differences are taken seed by seed")
+        notes.append(f"mean ± standard error over {format_range(seeds)} seeds; differences are taken seed by seed")
     tenth = "in the final tenth of the run"
     notes.append(f"{metric.replace('_', ' ')}: of the whole run; the others: {tenth}" if metric in WHOLE_RUN else tenth)
     if "rung" in frame.columns and frame["rung"].n_unique() > 1:
@@ -90,7 +89,7 @@ def _notes(frame: pl.DataFrame, shown: pl.DataFrame, metric: str) -> list[str]:
 
 
 def _verdict(frame: pl.DataFrame) -> list[str]:
-    """Say which configurations may be as good as the best."""
+    """Describe which configurations may be as good as the best."""
     compared = frame.filter(pl.col("rank") > 1, pl.col("difference_low").is_not_null())
     if compared.is_empty():
         return ["nothing tells chance from the order: intervals need two seeds at least"] if frame.height > 1 else []
@@ -102,8 +101,8 @@ def _verdict(frame: pl.DataFrame) -> list[str]:
     places = [f"rank {_ranges(last['rank'].to_list())}"] if last.height else []
     if last.height < equals.height:
         places.append(f"{equals.height - last.height:,} of them dropped in an earlier rung")
-    told = f"{_count(equals.height)} not to be told from the best, their intervals contain 0"
-    return [f"{told}: {'; '.join(places)}{choice}"]
+    count = f"{_count(equals.height)} not to be told from the best, their intervals contain 0"
+    return [f"{count}: {'; '.join(places)}{choice}"]
 
 
 def _count(number: int) -> str:
@@ -111,7 +110,7 @@ def _count(number: int) -> str:
 
 
 def _ranges(ranks: Sequence[int]) -> str:
-    """Write 2, 3, 4, 7 as 2-4, 7."""
+    """Format 2, 3, 4, 7 as 2-4, 7."""
     ends = [0, *(i + 1 for i, (one, next_one) in enumerate(pairwise(ranks)) if next_one > one + 1), len(ranks)]
     parts = [ranks[start:end] for start, end in pairwise(ends)]
     words = [f"{part[0]}" if len(part) == 1 else f"{part[0]}–{part[-1]}" for part in parts]

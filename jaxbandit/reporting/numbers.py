@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 NO_NUMBER = "not finite"
 UNKNOWN = "–"
@@ -44,25 +43,30 @@ def format_difference(mean: float | None, low: float | None, high: float | None,
     return f"{mean:+,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
 
 
-def setting_text(value: Any) -> str:
-    """Write the value of a setting exactly, as a flag takes it, but (64, 32) as 64x32."""
+def setting_text(value: object) -> str:
+    """Format the value of a setting exactly, as a flag takes it, but (64, 32) as 64x32."""
     if isinstance(value, bool):
         return str(value).lower()
     return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def format_setting(value: Any) -> str:
+def format_setting(value: object) -> str:
     """Format the value of a setting for a table or a picture: floats to four significant digits."""
     if value is None:
         return UNKNOWN
     return f"{float(f'{value:.4g}'):g}" if isinstance(value, float) else setting_text(value)
 
 
-def name_settings(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+def name_settings(settings: Mapping[str, object], names: Sequence[str]) -> str:
     """Name a configuration by its agent and those of the settings `names` that it has: `linucb alpha=0.3`."""
     parts = [str(settings["agent"])] if settings.get("agent") is not None else []
     parts += [f"{n}={format_setting(settings[n])}" for n in names if n != "agent" and settings.get(n) is not None]
     return " ".join(parts)
+
+
+def format_range(numbers: Sequence[int]) -> str:
+    """Format sorted numbers as the first to the last: 3 to 8."""
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def format_duration(seconds: float) -> str:
@@ -73,6 +77,6 @@ def format_duration(seconds: float) -> str:
 
 
 def _decimals(stderr: float) -> int:
-    """Decimals that show the first digit of an error, or the second where the first is 1."""
+    """Count the decimals that show the first digit of an error, or the second where the first is 1."""
     exponent = math.floor(math.log10(stderr))
     return max((1 if stderr / 10**exponent < 2 else 0) - exponent, 0)

@@ -1,13 +1,15 @@
-"""Learning curves -> a picture, of one run or of several beside each other. Knows no sweep."""
+"""Learning curves -> a picture of one run, or of several in the same panels. Knows no sweep."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from jaxbandit.reporting import style as look
+from jaxbandit.reporting import style
+from jaxbandit.reporting.numbers import format_range
 from jaxbandit.reporting.series import Series, series_of
 from jaxbandit.reporting.style import GREY
 from jaxbandit.simulation.metrics import Curves
@@ -23,7 +25,7 @@ TITLES = {
     "cumulative_regret": "Cumulative regret",
     "suboptimal_arms": "Suboptimal arms",
 }
-REFERENCE_SERIES: dict[str, dict[str, str]] = {
+REFERENCE_SERIES: dict[str, dict[str, str]] = {  # curve -> reference -> the curve of the reference
     "regret": {"uniform": "uniform_regret"},
     "average_return": {"uniform": "uniform", "optimal": "optimal"},
     "average_return_so_far": {"uniform": "uniform", "optimal": "optimal"},
@@ -49,78 +51,79 @@ def plot_curves(
     Raises:
         InputError: the path cannot be written.
     """
-    look.save(draw(curves if isinstance(curves, Mapping) else {name: curves}, title), path, dpi)
+    style.save(draw(curves if isinstance(curves, Mapping) else {name: curves}, title), path, dpi)
 
 
 def draw(curves: Mapping[str, Curves | Series], title: str) -> "Figure":
     """Lay the four panels out, below a title and a legend that they share."""
     runs = reduced(curves)
-    page = look.open_page(title, [*runs, *REFERENCES], PANELS_HEIGHT)
+    page = style.open_page(title, [*runs, *REFERENCES], PANELS_HEIGHT)
     panels = page.figure.subplots(2, 2).flat
     bottom = 0.55 / page.figure.get_figheight()
-    page.figure.subplots_adjust(**look.MARGINS, bottom=bottom, top=page.top, hspace=0.36, wspace=0.24)
+    page.figure.subplots_adjust(**style.MARGINS, bottom=bottom, top=page.top, hspace=0.36, wspace=0.24)
     for axis, panel in zip(panels, TITLES, strict=True):
         draw_panel(axis, panel, runs)
         if panel in ("cumulative_regret", "suboptimal_arms"):
             name_interactions(axis)
-    look.write_head(page, describe_seeds(runs), *page.figure.axes[0].get_legend_handles_labels())
+    style.write_head(page, describe_seeds(runs), *page.figure.axes[0].get_legend_handles_labels())
     return page.figure
 
 
 def reduced(curves: Mapping[str, Curves | Series]) -> dict[str, Series]:
-    """Reduce to means over seeds what is not yet."""
+    """Reduce curves to means over seeds, unless they are that already."""
     return {label: run if isinstance(run, Series) else series_of(run) for label, run in curves.items()}
 
 
 def draw_panel(axis: "Axes", panel: str, runs: Mapping[str, Series], *, title: str = "", first_colour: int = 0) -> None:
-    """Draw the series `panel` of all runs and its references against interactions."""
-    look.decorate(axis)
+    """Draw the curve `panel` of all runs and its references against interactions."""
+    style.decorate(axis)
     for index, (label, run) in enumerate(runs.items(), first_colour):
         x, mean = _points(panel, run, run.means[panel])
         _, stderr = _points(panel, run, run.stderrs[panel])
-        axis.plot(x, mean, linewidth=1.9, label=label, zorder=3, **look.line_look(index))
+        colour = style.colour(index)
+        axis.plot(x, mean, color=colour, linestyle=style.dashes(index), linewidth=1.9, label=label, zorder=3)
         if np.isfinite(run.stderrs[panel]).any():
             low, high = mean - stderr, mean + stderr
-            axis.fill_between(x, low, high, color=look.colour(index), alpha=0.22, linewidth=0, zorder=2)
+            axis.fill_between(x, low, high, color=colour, alpha=0.22, linewidth=0, zorder=2)
     _draw_references(axis, panel, runs, first_colour)
     _fit_x(axis, panel, runs)
     top = axis.get_ylim()[1]
     if REFERENCE_SERIES[panel].get("optimal") is None:
         axis.set_ylim(-0.03 * top, top)  # room to see the optimal, which is zero, above the axis
-    look.name_panel(axis, (title or TITLES[panel]) + look.number_y(axis, panel))
+    style.name_panel(axis, (title or TITLES[panel]) + style.number_y(axis, panel))
 
 
 def name_interactions(axis: "Axes") -> None:
-    """Write below a panel of learning curves what its horizontal axis is."""
-    look.name_x(axis, "interactions of one seed" + (", logarithmic" if axis.get_xscale() == "log" else ""))
+    """Label the horizontal axis of a panel of learning curves."""
+    style.name_x(axis, "interactions of one seed" + (", logarithmic" if axis.get_xscale() == "log" else ""))
 
 
 def describe_seeds(runs: Mapping[str, Series]) -> str:
-    """Say what lines and bands are."""
+    """Describe what lines and bands show."""
     seeds = sorted({run.seeds or 0 for run in runs.values()})
     if seeds == [1]:
         return "one seed"
-    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"mean over {count + ' ' if seeds[0] else ''}seeds, band: ± one standard error"
+    count = f"{format_range(seeds)} " if seeds[0] else ""
+    return f"mean over {count}seeds, band: ± one standard error"
 
 
 def _draw_references(axis: "Axes", panel: str, runs: Mapping[str, Series], first_colour: int) -> None:
     """Draw uniform and optimal: once where all runs met the same world, else in the colour of every run."""
     for name, dashes in REFERENCES.items():
-        style: dict[str, Any] = {"dashes": dashes, "linewidth": 1.5, "zorder": 2.5}
-        axis.plot([], [], color=GREY, label=name, **style)
+        plot = partial(axis.plot, dashes=dashes, linewidth=1.5, zorder=2.5)
+        plot([], [], color=GREY, label=name)
         if _in_one_world(runs):
             longest = max(runs.values(), key=_length)
-            axis.plot(*_reference(name, panel, longest), color=GREY, **style)
+            plot(*_reference(name, panel, longest), color=GREY)
         else:
             for index, run in enumerate(runs.values(), first_colour):
-                axis.plot(*_reference(name, panel, run), color=look.colour(index), **style)
+                plot(*_reference(name, panel, run), color=style.colour(index))
 
 
 def _points(
     panel: str, run: Series, values: Float[np.ndarray, " W"]
 ) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-    """Place values at the ends of the rows; what is cumulative begins at zero."""
+    """Return x and y of a line; a cumulative one begins at zero."""
     x = run.interactions.astype(float)
     if panel == "cumulative_regret":
         return np.append(0.0, x), np.append(0.0, values)
@@ -130,14 +133,14 @@ def _points(
 
 
 def _reference(name: str, panel: str, run: Series) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-    """Compute what uniform or optimal would have reached; nan where that is not known (suboptimal arms of uniform)."""
+    """Compute the line of uniform or optimal; nan where it is unknown (suboptimal arms of uniform)."""
     source = REFERENCE_SERIES[panel].get(name)
     x, values = _points(panel, run, run.means[source or panel])
     return x, values if source else np.full(len(x), 0.0 if name == "optimal" else np.nan)
 
 
 def _in_one_world(runs: Mapping[str, Series]) -> bool:
-    """Tell whether all runs have the same references, up to the noise of which users they met."""
+    """Whether all runs have the same references, up to the noise of which users were drawn."""
     levels = np.array([[run.means["uniform"].mean(), run.means["optimal"].mean()] for run in runs.values()])
     gap = np.abs(levels[:, 1] - levels[:, 0]).max()
     return bool((np.ptp(levels, axis=0) <= 0.05 * gap).all())
@@ -148,7 +151,7 @@ def _length(run: Series) -> int:
 
 
 def _fit_x(axis: "Axes", panel: str, runs: Mapping[str, Series]) -> None:
-    """Make the interactions logarithmic, since most is learned early; but linear where a slope means something."""
+    """Scale the interactions: logarithmic, since most is learned early, but linear where a slope has a meaning."""
     from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
     first, last = min(int(run.interactions[0]) for run in runs.values()), max(map(_length, runs.values()))

@@ -14,7 +14,7 @@ LINES = 10  # off a terminal, about one line per tenth of the run
 
 
 class Progress:
-    """What `progress` hands out: `update` says how far the run is."""
+    """The progress of a run, as `progress_bar` shows it."""
 
     def __init__(
         self, total: int, done: int, show: Callable[[int, str], None], clock: Callable[[], float] = time.monotonic
@@ -23,9 +23,9 @@ class Progress:
         self._start = clock()
 
     def update(self, interactions: int, regret: float | None = None) -> None:
-        """Report the interactions done since the start of the run, over all lanes, and the regret per interaction now.
+        """Show the interactions since the start of the run, over all lanes, and the current regret per interaction.
 
-        Speed and time left count from where this process began, not from what a resumed run had done before.
+        Speed and time left are those of this process; what a resumed run had done before does not count.
         """
         elapsed = self._clock() - self._start
         rate = (interactions - self._first) / elapsed if elapsed > 0 else 0.0
@@ -40,7 +40,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress(
+def progress_bar(
     total: int,
     *,
     done: int = 0,
@@ -48,7 +48,7 @@ def progress(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """Show the progress of `total` interactions over all lanes, of which a resumed run has `done` already."""
+    """Show the progress of `total` interactions over all lanes, `done` of which a resumed run has behind it."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield Progress(total, done, _plain_lines(console, description, total), clock)
@@ -70,7 +70,7 @@ def progress(
 
 @contextlib.contextmanager
 def phase(description: str, *, console: Console | None = None) -> Iterator[None]:
-    """Show that something of unknown length is going on, such as compilation: a spinner, or one plain line."""
+    """Show that work of unknown length is under way, such as compilation: a spinner, or one plain line."""
     console = console or Console(stderr=True)
     if console.is_terminal:
         with console.status(description):
@@ -81,12 +81,12 @@ def phase(description: str, *, console: Console | None = None) -> Iterator[None]
 
 
 def say(text: str, *, console: Console | None = None) -> None:
-    """Tell on stderr what happens, in a line."""
+    """Print one line on stderr."""
     print_plain(console or Console(stderr=True), text)
 
 
 def print_plain(console: Console, text: str, style: str | None = None) -> None:
-    """Print one line as it is: no markup, no colours guessed from the text, no wrapping at the terminal's width."""
+    """Print one line as it is: no markup, no colours inferred from the text, no wrapping at the terminal's width."""
     console.print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 

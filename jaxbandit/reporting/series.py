@@ -23,21 +23,21 @@ SERIES = (
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """What metrics.csv holds: the named curves of a run, reduced over its seeds. W rows in time."""
+    """What metrics.csv holds: the named curves of a run, reduced over its seeds. A curve has W points."""
 
-    interactions: Int[np.ndarray, " W"]  # of one seed, up to the end of each row
+    interactions: Int[np.ndarray, " W"]  # of one seed, up to each point
     rounds: Int[np.ndarray, " W"]
     means: Mapping[str, Float[np.ndarray, " W"]]
     stderrs: Mapping[str, Float[np.ndarray, " W"]]  # nan for one seed
-    seeds: int | None = None  # None: the file alone does not tell
+    seeds: int | None = None  # None: read from a file, which does not say
 
 
-def series(curves: Curves) -> dict[str, Float[np.ndarray, "W L"]]:
-    """Name every curve of a run.
+def named_curves(curves: Curves) -> dict[str, Float[np.ndarray, "W L"]]:
+    """Compute every curve of a run, by name.
 
-    Per interaction within the row: average_return, regret, suboptimal_arms, uniform, optimal, and uniform_regret =
-    optimal - uniform. Up to the end of the row: average_return_so_far per interaction, and cumulative_regret and
-    uniform_cumulative_regret summed over the interactions of a lane.
+    Means per interaction since the point before: average_return, regret, suboptimal_arms, uniform, optimal, and
+    uniform_regret = optimal - uniform. Mean per interaction since the start of the run: average_return_so_far. Sums
+    over all interactions of a lane so far: cumulative_regret and uniform_cumulative_regret.
     """
     means, sums = curves.means(), curves.sums
     rounds = (curves.edges[1:] - curves.edges[0])[:, None]
@@ -57,7 +57,7 @@ def series(curves: Curves) -> dict[str, Float[np.ndarray, "W L"]]:
 
 def series_of(curves: Curves) -> Series:
     """Reduce every named curve to its mean and standard error over the seeds."""
-    reduced = {name: mean_stderr(values) for name, values in series(curves).items()}
+    reduced = {name: mean_stderr(values) for name, values in named_curves(curves).items()}
     return Series(
         interactions=curves.interactions,
         rounds=curves.edges[1:],

@@ -1,8 +1,8 @@
-"""The horizontal axis of one swept setting: linear, logarithmic, or a place per category. Draws no results."""
+"""The horizontal axis of one swept setting: linear, logarithmic, or categories side by side. Draws no results."""
 
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -15,43 +15,49 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEW = 8  # values that each get a tick of their own
-CROWDED = 45  # letters of all categories that still fit below half a page
+CROWDED = 45  # letters of all labels that fit below half a page
+
+
+Value: TypeAlias = str | bool | int | float
 
 
 class SettingAxis(NamedTuple):
-    """How the values of one setting are placed."""
+    """The scale of one setting."""
 
-    values: list[Any]  # all that occur, in order
+    values: list[Value]  # all that occur, in order
     is_numeric: bool
     is_logarithmic: bool
 
     @property
     def labels(self) -> list[str]:
-        """Names of the categories, in short lines."""
+        """Labels of the categories, broken into short lines."""
         texts = [] if self.is_numeric else map(format_setting, self.values)
         return [textwrap.fill(text, 11, break_on_hyphens=True) for text in texts]
 
     def place(self, values: pl.Series) -> Float[np.ndarray, " H"]:
-        """Horizontal places of values; categories are at 0, 1, 2, ..."""
+        """Return the horizontal positions of values; categories are at 0, 1, 2, ..."""
         if self.is_numeric:
             return values.cast(pl.Float64).to_numpy()
         places = {value: float(index) for index, value in enumerate(self.values)}
         return np.array([places[value] for value in values], float)
 
 
-def setting_axis(values: pl.Series, order: list[Any] | None = None) -> SettingAxis:
-    """Choose the axis: logarithmic where positive numbers span more than a decade, categories where they are none."""
+def setting_axis(values: pl.Series, order: list[str] | None = None) -> SettingAxis:
+    """Choose the scale: logarithmic where positive numbers span more than a decade, categories for other values.
+
+    `order` gives the categories in their order.
+    """
     if order is not None:
-        return SettingAxis(order, False, False)
-    found = values.drop_nulls().unique().to_list()
+        return SettingAxis([*order], False, False)
+    distinct = values.drop_nulls().unique().to_list()
     if not values.dtype.is_numeric():
-        return SettingAxis(sorted(found, key=_natural), False, False)
-    ordered = sorted(found)
+        return SettingAxis(sorted(distinct, key=_natural), False, False)
+    ordered = sorted(distinct)
     return SettingAxis(ordered, True, bool(ordered) and ordered[0] > 0 and ordered[-1] > 10 * ordered[0])
 
 
 def fit_setting(axis: "Axes", setting: SettingAxis, name: str) -> None:
-    """Set scale, limits and ticks of the horizontal axis, and write the setting's name below it."""
+    """Set scale, limits, ticks and label of the horizontal axis."""
     if not setting.is_numeric:
         _fit_categories(axis, setting)
     else:
@@ -71,7 +77,7 @@ def _fit_categories(axis: "Axes", setting: SettingAxis) -> None:
 def _fit_numbers(axis: "Axes", setting: SettingAxis) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    first, last = setting.values[0], setting.values[-1]
+    first, last = float(setting.values[0]), float(setting.values[-1])
     if setting.is_logarithmic:
         axis.set_xscale("log")
         margin = (last / first) ** 0.04
@@ -88,6 +94,6 @@ def _fit_numbers(axis: "Axes", setting: SettingAxis) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value >= 1e-4 else f"{value:g}"))
 
 
-def _natural(value: Any) -> tuple[Any, ...]:
-    """Sort 64x32 before 128, and false before true."""
+def _natural(value: Value) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key by which 64x32 comes before 128, and false before true."""
     return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", str(value).lower()) if p)

@@ -7,32 +7,25 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etils import epath
 
 from jaxbandit._core.files import write_bytes
+from jaxbandit._core.integers import ceil_div
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#8c6d31")
-STYLES = ("-", "--", "-.", ":")  # a second round of the colours is dashed, and so on
+STYLES = ("-", "--", "-.", ":")  # of the first eight lines, the next eight, ...
 INK, GREY, GRID = "#222222", "#6e6e6e", "#e8e8e8"
 WIDTH = 10.0  # inches
 MARGINS = {"left": 0.085, "right": 0.97}
 LEFT = 0.03  # of the head
-LEGEND: dict[str, Any] = {
-    "loc": "upper left",
-    "frameon": False,
-    "fontsize": 11,
-    "labelcolor": INK,
-    "borderpad": 0,
-    "borderaxespad": 0,
-    "handlelength": 1.8,
-}
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ def open_page(title: str, labels: Sequence[str], panels_height: float) -> Page:
 
     lines = textwrap.wrap(title, 76)
     columns = max(1, min(6, int(9.4 / (0.75 + 0.09 * max(map(len, labels), default=1)))))
-    rows = -(-len(labels) // columns) + sum(label.count("\n") for label in labels)
+    rows = ceil_div(len(labels), columns) + sum(label.count("\n") for label in labels)
     head = _below(lines) + 0.72 + 0.25 * rows
     height = panels_height + head
     figure = Figure(figsize=(WIDTH, height))
@@ -67,12 +60,15 @@ def write_head(page: Page, subtitle: str, handles: Sequence["Artist"], labels: S
     title = figure.text(LEFT, 1 - 0.18 / height, "\n".join(page.lines), fontsize=15, weight="bold", color=INK, va="top")
     figure.text(LEFT, 1 - below_title / height, subtitle, fontsize=10.5, color=GREY, va="top")
     corner = (LEFT, 1 - (below_title + 0.24) / height)
-    legend = figure.legend(handles, labels, bbox_to_anchor=corner, ncols=page.legend_columns, **LEGEND)
+    legend = figure.legend(
+        handles, labels, loc="upper left", bbox_to_anchor=corner, ncols=page.legend_columns, frameon=False, fontsize=11,
+        labelcolor=INK, borderpad=0, borderaxespad=0, handlelength=1.8,
+    )  # fmt: skip
     take_literally(title, *legend.get_texts())
 
 
-def take_literally(*texts: Any) -> None:
-    """Keep matplotlib from reading mathematics: a name with dollar signs is a name."""
+def take_literally(*texts: "Text") -> None:
+    """Keep matplotlib from reading dollar signs in a name as mathematics."""
     for text in texts:
         text.set_parse_math(False)
 
@@ -93,9 +89,9 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def line_look(index: int) -> dict[str, Any]:
-    """Colour and dashes of the line with this number."""
-    return {"color": colour(index), "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
+def dashes(index: int) -> str:
+    """Line style of the line with this number; it changes when all colours are used."""
+    return STYLES[index // len(COLOURS) % len(STYLES)]
 
 
 def name_panel(axis: "Axes", title: str) -> None:
@@ -114,12 +110,12 @@ def decorate(axis: "Axes") -> None:
 
 
 def name_x(axis: "Axes", words: str) -> None:
-    """Write below a panel what its horizontal axis is."""
+    """Label the horizontal axis of a panel."""
     take_literally(axis.set_xlabel(words, fontsize=10.5, color=INK, labelpad=6))
 
 
 def number_y(axis: "Axes", name: str) -> str:
-    """Set ticks and their labels to the quantity `name` as drawn; return the unit, to be added to the title."""
+    """Set the ticks of the vertical axis for the curve `name`; return the unit, to be added to the title."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -133,5 +129,5 @@ def number_y(axis: "Axes", name: str) -> str:
 
 
 def _below(lines: Sequence[str]) -> float:
-    """Inches from the top down to the subtitle."""
+    """Compute the inches from the top down to the subtitle."""
     return 0.18 + 0.28 * len(lines)

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from jaxtyping import Float
 
-from jaxbandit.reporting.series import series
+from jaxbandit.reporting.series import named_curves
 from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
 from jaxbandit.types import Fact
 
@@ -44,15 +44,16 @@ class Summary(TypedDict):
 
 
 def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, simulated: int | None = None) -> Summary:
-    """Sum up a finished run; estimates are {"mean", "stderr"}: None for the error of one seed and what is not finite.
+    """Summarise a finished run.
 
-    Return, regret and suboptimal arms are means per interaction over the final tenth of the rounds; realised regret is
-    max_a E[r|x,a] - r_t; cumulative regret is over all interactions of a lane, and normalised to uniform = 100 as
+    An estimate is {"mean", "stderr"} over the seeds; None stands for the standard error of one seed, and for a number
+    that is not finite. Return, regret and suboptimal arms are means per interaction over the final tenth of the rounds;
+    realised regret is max_a E[r|x,a] - r_t; cumulative regret is over all interactions of a lane, and normalised as
     100 sum(regret) / sum(regret of uniform). In `run_seconds` `simulated` interactions were served, by default all of
     these curves.
 
     Raises:
-        ValueError: no row begins where the final tenth of the rounds does.
+        ValueError: no point of the curves begins where the final tenth of the rounds does.
     """
     rounds, (_, lanes) = int(curves.edges[-1]), curves.sums.regret.shape
     served = rounds * curves.batch_size * lanes
@@ -70,10 +71,10 @@ def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, sim
 def final_lanes(curves: Curves, *, exact: bool = True) -> dict[str, Float[np.ndarray, " L"]]:
     """Compute the final numbers of every lane, as `summarize` explains them.
 
-    Where they need not be exact, the window is that of the last rows that cover the final tenth of the rounds.
+    Unless `exact`, the window may be longer than the final tenth of the rounds: it begins with a point of the curves.
 
     Raises:
-        ValueError: no row begins where the final tenth of the rounds does, and `exact`.
+        ValueError: `exact`, and no point of the curves begins where the final tenth of the rounds does.
     """
     last, final = _ends(curves, exact)
     with np.errstate(invalid="ignore", divide="ignore"):  # all arms equally good: nothing to normalise by
@@ -102,9 +103,9 @@ def _baseline_lanes(curves: Curves) -> dict[str, Float[np.ndarray, " L"]]:
 def _ends(
     curves: Curves, exact: bool = True
 ) -> tuple[dict[str, Float[np.ndarray, " L"]], dict[str, Float[np.ndarray, " L"]]]:
-    """Every series at the end of the run, and in its final tenth."""
+    """Return the last value of every curve, and its value over the final tenth of the run."""
     parts = (curves, _final_tenth(curves, exact))
-    ends = [{name: values[-1] for name, values in series(part).items()} for part in parts]
+    ends = [{name: values[-1] for name, values in named_curves(part).items()} for part in parts]
     return ends[0], ends[1]
 
 
@@ -115,17 +116,17 @@ def estimate(lanes: Float[np.ndarray, " L"]) -> Estimate:
 
 
 def _final_tenth(curves: Curves, exact: bool) -> Curves:
-    """Merge the rows of the final tenth of the rounds into one."""
+    """Merge the points of the final tenth of the rounds into one."""
     rounds = int(curves.edges[-1])
     start = rounds - math.ceil(rounds / 10)
-    row = int(np.searchsorted(curves.edges, start, side="right")) - 1
-    if exact and curves.edges[row] != start:
+    first = int(np.searchsorted(curves.edges, start, side="right")) - 1
+    if exact and curves.edges[first] != start:
         raise ValueError(
-            f"the final tenth of {rounds} rounds begins at round {start}, but no row does: "
-            f"the nearest edges are {curves.edges[row]} and {curves.edges[row + 1]}"
+            f"the final tenth of {rounds} rounds begins at round {start}, but no point does: "
+            f"the nearest edges are {curves.edges[first]} and {curves.edges[first + 1]}"
         )
-    sums = RoundMetrics(*(field[row:].sum(axis=0, keepdims=True) for field in curves.sums))
-    return Curves(curves.batch_size, np.array([curves.edges[row], rounds]), sums)
+    sums = RoundMetrics(*(field[first:].sum(axis=0, keepdims=True) for field in curves.sums))
+    return Curves(curves.batch_size, np.array([curves.edges[first], rounds]), sums)
 
 
 def _finite(value: np.floating) -> float | None:

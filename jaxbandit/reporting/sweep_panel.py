@@ -1,12 +1,13 @@
 """One panel of the picture of a sweep: the metric of all configurations against one setting. Lays out no page."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from jaxbandit.reporting import style as look
+from jaxbandit.reporting import style
 from jaxbandit.reporting.numbers import format_setting
 from jaxbandit.reporting.results import METRICS, setting_column
 from jaxbandit.reporting.setting_axis import SettingAxis, fit_setting, setting_axis
@@ -25,28 +26,28 @@ WORDS = {
     "suboptimal_arms": "Suboptimal arms",
 }
 BINS = 12  # of a setting whose values were drawn at random
-SPAN = 20  # a metric that is better low gets a logarithmic axis where its values span more
-WIDTH = 0.6  # of what is drawn for one category; the next one is 1 further
+SPAN = 20  # ratio of the extremes above which a metric to be minimised has a logarithmic axis
+WIDTH = 0.6  # of the dots of one category; categories have distance 1
 
 
 class Sweep(NamedTuple):
     """What all panels of a picture share."""
 
-    frame: pl.DataFrame
+    frame: pl.DataFrame  # of `tabulate`
     metric: str
-    agents: list[str]  # the best first; the number of an agent is that of its colour
+    agents: list[str]  # the best first; an agent's index is that of its colour
     names: list[str]  # of the swept settings
-    limits: tuple[float, float]
-    is_logarithmic: bool
+    limits: tuple[float, float]  # of the vertical axis
+    is_logarithmic: bool  # the vertical axis
 
     @property
     def is_low_best(self) -> bool:
-        """Whether a low metric is a good one."""
+        """Whether the metric is to be minimised."""
         return METRICS[self.metric] == "lower"
 
     @property
     def best_colour(self) -> int:
-        """Number of the colour of the best configuration: after those of the agents, where these mean something."""
+        """Index of the best configuration's colour: after those of the agents where several panels use these."""
         return len(self.agents) if self.names else 0
 
 
@@ -65,7 +66,7 @@ class Dots(NamedTuple):
 
 
 def make_sweep(frame: pl.DataFrame, metric: str, names: list[str]) -> Sweep:
-    """Gather what the panels share: agents, and limits of the vertical axis with room for a label at the best."""
+    """Compute what the panels share; the vertical limits leave room for the label of the best configuration."""
     if "agent" not in frame.columns:
         frame = frame.with_columns(agent=pl.lit("agent"))
     is_low = METRICS[metric] == "lower"
@@ -82,7 +83,7 @@ def make_sweep(frame: pl.DataFrame, metric: str, names: list[str]) -> Sweep:
 
 
 def kept(frame: pl.DataFrame) -> Bool[np.ndarray, " H"]:
-    """Tell which configurations took part in the last rung."""
+    """Mark the configurations that took part in the last rung."""
     if "rung" not in frame.columns:
         return np.ones(frame.height, bool)
     return (frame["rung"] == frame["rung"].max()).to_numpy()
@@ -96,17 +97,17 @@ def axis_of(sweep: Sweep, name: str) -> SettingAxis:
 def draw_setting(axis: "Axes", sweep: Sweep, name: str) -> None:
     """Draw the metric against one setting."""
     setting = axis_of(sweep, name)
-    look.decorate(axis)
+    style.decorate(axis)
     fit_setting(axis, setting, "" if name == "agent" else name)
     for index in range(len(sweep.agents)):
         dots = _dots(sweep, setting, name, index)
         if len(sweep.names) < 2:
-            _draw_means(axis, dots, setting.is_numeric, look.colour(index))
+            _draw_means(axis, dots, setting.is_numeric, style.colour(index))
         else:
             _draw_cloud(axis, sweep, setting, dots, index)
         lost = dots.x[np.isnan(dots.mean)]
-        style: dict[str, Any] = {"color": look.colour(index), "transform": axis.get_xaxis_transform()}
-        axis.plot(lost, np.full(len(lost), 0.98), "x", markersize=5, label="not finite", **style)
+        top, colour = axis.get_xaxis_transform(), style.colour(index)
+        axis.plot(lost, np.full(len(lost), 0.98), "x", markersize=5, label="not finite", color=colour, transform=top)
     _fit_y(axis, sweep, f"{WORDS[sweep.metric]} by {name}")
     _mark_best(axis, sweep, setting, name)
 
@@ -114,7 +115,7 @@ def draw_setting(axis: "Axes", sweep: Sweep, name: str) -> None:
 def best_line(
     x: Float[np.ndarray, " H"], y: Float[np.ndarray, " H"], *, is_low: bool, is_logarithmic: bool = False
 ) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-    """Select the best of each value; of values that hardly ever occur twice, the best of each of a dozen intervals."""
+    """Select the best of each value of a setting, or of each of BINS intervals where values seldom occur twice."""
     finite = np.isfinite(y)
     x, y = x[finite], y[finite]
     cells = x
@@ -127,13 +128,13 @@ def best_line(
 
 
 def _dots(sweep: Sweep, setting: SettingAxis, name: str, index: int) -> Dots:
-    """Place the configurations of an agent."""
+    """Compute the positions of an agent's configurations."""
     column = setting_column(name)
     frame = sweep.frame.filter(pl.col(column).is_not_null(), pl.col("agent") == sweep.agents[index])
     x = setting.place(frame[column])
     if not setting.is_numeric and name != "agent":
         x = x + _shift(sweep, index)
-        if len(sweep.names) > 1:  # spread in even steps: the same in every picture
+        if len(sweep.names) > 1:  # spread them without random numbers, so that pictures are reproducible
             x = x + (np.arange(len(x)) * 0.618 % 1 - 0.5) * 0.7 * WIDTH / len(sweep.agents)
     rank = frame["rank"].to_numpy()
     stderr = frame[f"{sweep.metric}_stderr"].fill_null(np.nan).to_numpy()
@@ -142,26 +143,27 @@ def _dots(sweep: Sweep, setting: SettingAxis, name: str, index: int) -> Dots:
 
 
 def _shift(sweep: Sweep, index: int) -> float:
-    """Distance of an agent's place from the middle of a category."""
+    """Compute the distance of an agent's dots from the middle of a category."""
     return ((index + 0.5) / len(sweep.agents) - 0.5) * WIDTH
 
 
 def _draw_means(axis: "Axes", dots: Dots, is_joined: bool, colour: str) -> None:
-    """Draw means with their errors, joined where the setting is a number."""
-    style: dict[str, Any] = {"fmt": "o", "color": colour, "linewidth": 1.9, "elinewidth": 1.1, "markersize": 4.5}
-    style |= {"markeredgewidth": 0}
+    """Draw means and standard errors, joined by a line where the setting is numeric."""
     last, dropped = dots.where(dots.kept), dots.where(~dots.kept)
-    axis.errorbar(last.x, last.mean, last.stderr, ls="-" if is_joined else "none", label="mean", zorder=3, **style)
-    axis.errorbar(dropped.x, dropped.mean, dropped.stderr, ls="none", label="dropped", alpha=0.3, zorder=2, **style)
+    errorbar = partial(
+        axis.errorbar, fmt="o", color=colour, linewidth=1.9, elinewidth=1.1, markersize=4.5, markeredgewidth=0
+    )
+    errorbar(last.x, last.mean, last.stderr, ls="-" if is_joined else "none", label="mean", zorder=3)
+    errorbar(dropped.x, dropped.mean, dropped.stderr, ls="none", label="dropped", alpha=0.3, zorder=2)
 
 
 def _draw_cloud(axis: "Axes", sweep: Sweep, setting: SettingAxis, dots: Dots, index: int) -> None:
     """Draw all configurations, and the best of each value: a line, or a dash in each category."""
-    last, dropped, colour = dots.where(dots.kept), dots.where(~dots.kept), look.colour(index)
+    last, dropped, colour = dots.where(dots.kept), dots.where(~dots.kept), style.colour(index)
     alpha = 0.45 if len(dots.x) < 200 else 0.3
-    style: dict[str, Any] = {"color": colour, "s": 15, "linewidths": 0}
-    axis.scatter(last.x, last.mean, alpha=alpha, label="configurations", zorder=2.5, **style)
-    axis.scatter(dropped.x, dropped.mean, alpha=alpha / 2, label="dropped", zorder=2, **style)
+    scatter = partial(axis.scatter, color=colour, s=15, linewidths=0)
+    scatter(last.x, last.mean, alpha=alpha, label="configurations", zorder=2.5)
+    scatter(dropped.x, dropped.mean, alpha=alpha / 2, label="dropped", zorder=2)
     if setting.is_numeric:
         line = best_line(last.x, last.mean, is_low=sweep.is_low_best, is_logarithmic=setting.is_logarithmic)
         axis.plot(*line, "o-", color=colour, markersize=4, linewidth=1.9, label="best", zorder=3)
@@ -173,7 +175,7 @@ def _draw_cloud(axis: "Axes", sweep: Sweep, setting: SettingAxis, dots: Dots, in
 
 
 def _mark_best(axis: "Axes", sweep: Sweep, setting: SettingAxis, name: str) -> None:
-    """Put a star on the best configuration, and its value beside it."""
+    """Draw a star on the best configuration, and its value beside it."""
     from matplotlib.patheffects import withStroke
 
     row = sweep.frame.row(0, named=True)
@@ -181,8 +183,8 @@ def _mark_best(axis: "Axes", sweep: Sweep, setting: SettingAxis, name: str) -> N
         return
     dots = _dots(sweep, setting, name, 0)  # agents come in the order of their ranks
     x, y = float(dots.x[dots.rank == 1][0]), row[sweep.metric]
-    star: dict[str, Any] = {"color": look.colour(sweep.best_colour), "markersize": 15, "markeredgecolor": "white"}
-    axis.plot(x, y, "*", label="the best", zorder=5, **star)
+    colour = style.colour(sweep.best_colour)
+    axis.plot(x, y, "*", label="the best", zorder=5, color=colour, markersize=15, markeredgecolor="white")
     is_left = axis.transAxes.inverted().transform(axis.transData.transform((x, y)))[0] < 0.6
     text = axis.annotate(
         format_setting(row[setting_column(name)]),
@@ -197,7 +199,7 @@ def _mark_best(axis: "Axes", sweep: Sweep, setting: SettingAxis, name: str) -> N
         zorder=6,
         path_effects=[withStroke(linewidth=3, foreground="white")],
     )
-    look.take_literally(text)
+    style.take_literally(text)
 
 
 def _fit_y(axis: "Axes", sweep: Sweep, title: str) -> None:
@@ -205,7 +207,7 @@ def _fit_y(axis: "Axes", sweep: Sweep, title: str) -> None:
 
     if not sweep.is_logarithmic:
         axis.set_ylim(*sweep.limits)
-        look.name_panel(axis, title + look.number_y(axis, sweep.metric))
+        style.name_panel(axis, title + style.number_y(axis, sweep.metric))
         return
     axis.set_yscale("log")
     axis.set_ylim(*sweep.limits)
@@ -213,4 +215,4 @@ def _fit_y(axis: "Axes", sweep: Sweep, title: str) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
     scale, unit = (100, "%") if sweep.metric == "suboptimal_arms" else (1, "")
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * scale:,.10g}{unit}"))
-    look.name_panel(axis, title + ", logarithmic")
+    style.name_panel(axis, title + ", logarithmic")

@@ -2,12 +2,13 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import polars as pl
 from etils import epath
 
-from jaxbandit.reporting import style as look
+from jaxbandit.reporting import style
 from jaxbandit.reporting.numbers import name_settings
 from jaxbandit.reporting.plots import REFERENCE_SERIES, REFERENCES, draw_panel, name_interactions, reduced
 from jaxbandit.reporting.results import WHOLE_RUN, setting_column
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 ROW_HEIGHT, BOTTOM = 3.3, 0.62  # inches
 HALF = 4  # agents that fit beside each other on half a page
-INSIDE = {1: 28, 2: 62}  # letters of a label that fit into a panel of 1 or 2 columns, beside its curves
-BELOW = {1: 52, 2: 120}  # letters that fit below it
-LETTERS = 98  # of the whole page
+INSIDE = {1: 28, 2: 62}  # letters of a label that fit beside the curves of a panel of 1 or 2 columns
+BELOW = {1: 52, 2: 120}  # letters of a label that fit below such a panel
+LETTERS = 98  # that fit into a line of the page
 
 
 def plot_sweep(
@@ -40,20 +41,19 @@ def plot_sweep(
 ) -> None:
     """Draw `metric` of the configurations in what `tabulate` made against every swept setting, and save a PNG.
 
-    Where one setting was swept, its means over seeds ± one standard error; where several were, all configurations and
-    the best at each value; where none was, the agents. Beside them the learning curves of `curves_of_best`, best first,
-    with uniform and optimal.
+    One swept setting: means over seeds ± one standard error. Several: all configurations, and the best at each value.
+    None: the agents. Beside them the learning curves of `curves_of_best`, best first, with uniform and optimal.
 
     Raises:
         InputError: the path cannot be written.
     """
-    look.save(draw_sweep(frame, curves_of_best, swept, metric, title), path, dpi)
+    style.save(draw_sweep(frame, curves_of_best, swept, metric, title), path, dpi)
 
 
 def draw_sweep(
     frame: pl.DataFrame, curves_of_best: Mapping[str, Curves | Series], swept: Sequence[str], metric: str, title: str
 ) -> "Figure":
-    """Lay out a panel for every setting, and the learning curves in what is left of the last row."""
+    """Lay out a panel for every setting, and the learning curves in the rest of the last row of panels."""
     sweep = make_sweep(frame, metric, [name for name in swept if name != "agent"])
     panels, signs = sweep.names or ["agent"], _legend(sweep)
     is_wide = not sweep.names and len(sweep.agents) > HALF
@@ -64,16 +64,16 @@ def draw_sweep(
     bottom = BOTTOM + 0.15 * (_label_lines(sweep, panels[-1]) - 1 if curve_columns == 1 else 0)
     if is_below:
         bottom += 0.25 + 0.19 * sum(label.count("\n") + 1 for label in (*runs, *REFERENCES))
-    page = look.open_page(title, list(signs), ROW_HEIGHT * rows - BOTTOM + bottom)
+    page = style.open_page(title, list(signs), ROW_HEIGHT * rows - BOTTOM + bottom)
     grid = page.figure.add_gridspec(
-        rows, 2, **look.MARGINS, bottom=bottom / page.figure.get_figheight(), top=page.top, hspace=0.52, wspace=0.24
+        rows, 2, **style.MARGINS, bottom=bottom / page.figure.get_figheight(), top=page.top, hspace=0.52, wspace=0.24
     )
     for index, name in enumerate(panels):
         place = grid[0, :] if is_wide else grid[divmod(index, 2)]
         draw_setting(page.figure.add_subplot(place), sweep, name)
     last = page.figure.add_subplot(grid[-1, :] if curve_columns == 2 else grid[-1, 1])
     _draw_curves(last, sweep, runs, is_below)
-    look.write_head(page, _subtitle(sweep), list(signs.values()), list(signs))
+    style.write_head(page, _subtitle(sweep), list(signs.values()), list(signs))
     return page.figure
 
 
@@ -92,35 +92,34 @@ def _subtitle(sweep: Sweep) -> str:
 
 
 def _legend(sweep: Sweep) -> dict[str, "Artist"]:
-    """Label -> a sign, of what the panels of settings show."""
+    """Make the marks of the legend, by label."""
     from matplotlib.lines import Line2D
 
-    def sign(marker: str, colour: str, **style: Any) -> Line2D:
-        return Line2D([], [], linestyle="none", marker=marker, color=colour, **style)
-
+    dot = partial(Line2D, [], [], linestyle="none", marker="o", color=GREY)
     signs: dict[str, Artist] = {}
     if sweep.names and len(sweep.agents) > 1:
-        signs = {agent: sign("o", look.colour(index)) for index, agent in enumerate(sweep.agents)}
+        signs = {agent: dot(color=style.colour(index)) for index, agent in enumerate(sweep.agents)}
     best = sweep.frame.row(0, named=True)
     values = {name: best[setting_column(name)] for name in ("agent", *sweep.names)}
     label = _wrapped(f"best: {name_settings(values, sweep.names)}", LETTERS)
-    signs[label] = sign("*", look.colour(sweep.best_colour), markersize=13, markeredgewidth=0)
+    signs[label] = dot(marker="*", color=style.colour(sweep.best_colour), markersize=13, markeredgewidth=0)
     if not kept(sweep.frame).all():
-        signs["dropped earlier, after fewer interactions"] = sign("o", GREY, alpha=0.4, markeredgewidth=0)
+        signs["dropped earlier, after fewer interactions"] = dot(alpha=0.4, markeredgewidth=0)
     if sweep.frame[sweep.metric].is_nan().any():
-        signs["not finite"] = sign("x", GREY, markeredgewidth=1.5)
+        signs["not finite"] = dot(marker="x", markeredgewidth=1.5)
     return signs
 
 
 def _draw_curves(axis: "Axes", sweep: Sweep, runs: Mapping[str, Series], is_below: bool) -> None:
     """Draw the learning curves of the best, with a legend of their own."""
-    series = sweep.metric if sweep.metric in REFERENCE_SERIES else "regret"
-    draw_panel(axis, series, runs, title=WORDS[series], first_colour=sweep.best_colour)
+    curve = sweep.metric if sweep.metric in REFERENCE_SERIES else "regret"
+    draw_panel(axis, curve, runs, title=WORDS[curve], first_colour=sweep.best_colour)
     name_interactions(axis)
-    where: dict[str, Any] = {"loc": "best"}
+    write = partial(axis.legend, fontsize=9, labelcolor=INK, handlelength=1.8)
+    write = partial(write, facecolor="white", edgecolor="none", framealpha=0.85)  # to be read over lines
     if is_below:
         height = axis.get_window_extent().height / axis.figure.dpi
-        where = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.62 / height), "borderaxespad": 0, "borderpad": 0}
-    paper: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.85}  # to be read over lines
-    legend = axis.legend(fontsize=9, labelcolor=INK, handlelength=1.8, **paper, **where)
-    look.take_literally(*legend.get_texts())
+        legend = write(loc="upper left", bbox_to_anchor=(0.0, -0.62 / height), borderaxespad=0, borderpad=0)
+    else:
+        legend = write(loc="best")
+    style.take_literally(*legend.get_texts())

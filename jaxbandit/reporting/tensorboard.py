@@ -1,39 +1,42 @@
-"""Learning curves -> TensorBoard events: mean over seeds, a step per row. Starts no thread and reads no event back."""
+"""Learning curves -> TensorBoard events: means over seeds, a step per point. Starts no thread, reads no event back."""
 
 import contextlib
 import math
 import os
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from etils import epath
 
 from jaxbandit._core.files import in_bucket, writing
-from jaxbandit.reporting.series import series
+from jaxbandit.reporting.series import named_curves
 from jaxbandit.simulation.metrics import Curves
 
-SUFFIX = ".jaxbandit"  # marks the event files that are ours to replace
+if TYPE_CHECKING:
+    from tensorboardX.record_writer import RecordWriter
+
+SUFFIX = ".jaxbandit"  # of the event files that a new log replaces
 SECONDS = 30.0  # between two uploads of an event file to a bucket
 
 
 class EventLog:
     """Scalars of one run in one event file, in a directory that this object alone writes scalars to.
 
-    A new log writes the whole history anew and then deletes the file of an earlier, interrupted process, so that no row
-    appears twice, also where that process got further than its last checkpoint. A TensorBoard that is already open is
-    told to forget the old rows. The file is opened by the first `append`.
+    A new log writes the whole history again and then deletes the file of an earlier, interrupted process, which may
+    have got further than its last checkpoint: so no point appears twice. The new file begins with an event that makes
+    an open TensorBoard drop the old points. The first `append` opens the file.
 
-    In a bucket, or under its mount, a file is an object that is there once it has been closed: it is put there whole by
-    the first `append`, then every half a minute, and at the end.
+    In a bucket, or under its mount, a file appears when it is closed, as a whole. There the file is uploaded by the
+    first `append`, then every half a minute, and at the end.
     """
 
     def __init__(self, directory: epath.PathLike) -> None:
         self._directory = epath.Path(directory)
         self._upload_every = SECONDS if in_bucket(os.fspath(self._directory)) else None
         self._path = self._directory
-        self._file: Any = None
-        self._rows = 0
+        self._file: RecordWriter | None = None
+        self._points = 0  # that are in the file
         self._flushed_at = -math.inf
 
     def __enter__(self) -> "EventLog":
@@ -50,17 +53,18 @@ class EventLog:
             self.close()
 
     def append(self, curves: Curves) -> None:
-        """Write the rows that are not in the file yet; `curves` holds all rows since round 0.
+        """Write the points that are not in the file yet; `curves` holds all points since round 0.
 
-        On disk when it returns, and in a bucket soon after.
+        They are on disk when it returns; in a bucket they follow within half a minute.
 
         Raises:
             InputError: the directory cannot be written.
         """
         with writing(self._directory):
             earlier = self._open() if self._file is None else []
+            assert self._file is not None
             try:
-                self._write_rows(curves)
+                self._write_points(curves)
                 now = time.monotonic()
                 if self._upload_every is None or now - self._flushed_at >= self._upload_every:
                     self._file.flush()
@@ -74,11 +78,11 @@ class EventLog:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file, in a bucket with its last rows; elsewhere they are on disk already."""
+        """Close the file; in a bucket this uploads its last points."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # what could not be written has been reported by `append`
                 self._file.close()
-            self._file, self._rows, self._flushed_at = None, 0, -math.inf
+            self._file, self._points, self._flushed_at = None, 0, -math.inf
 
     def _open(self) -> list[epath.Path]:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -86,7 +90,7 @@ class EventLog:
 
         self._directory.mkdir(parents=True, exist_ok=True)
         earlier = list(self._directory.glob(f"*.tfevents.*{SUFFIX}"))
-        # TensorBoard reads files in the order of their names, so a later one must sort behind.
+        # TensorBoard reads files in the order of their names, so the name of a later one must sort after.
         name = f"events.out.tfevents.{time.time_ns()}{SUFFIX}"
         self._path = self._directory / name
         register_writer_factory(_Objects.NAME, _Objects)
@@ -98,17 +102,18 @@ class EventLog:
         self._file.write(Event(wall_time=now, step=0, session_log=start).SerializeToString())
         return earlier
 
-    def _write_rows(self, curves: Curves) -> None:
+    def _write_points(self, curves: Curves) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
-        means = {f"metrics/{name}": values.mean(axis=1) for name, values in series(curves).items()}
+        assert self._file is not None
+        means = {f"metrics/{name}": values.mean(axis=1) for name, values in named_curves(curves).items()}
         now = time.time()
-        for row in range(self._rows, len(curves.interactions)):
-            values = [Summary.Value(tag=tag, simple_value=mean[row]) for tag, mean in means.items()]
-            event = Event(wall_time=now, step=int(curves.interactions[row]), summary=Summary(value=values))
+        for point in range(self._points, len(curves.interactions)):
+            values = [Summary.Value(tag=tag, simple_value=mean[point]) for tag, mean in means.items()]
+            event = Event(wall_time=now, step=int(curves.interactions[point]), summary=Summary(value=values))
             self._file.write(event.SerializeToString())
-        self._rows = len(curves.interactions)
+        self._points = len(curves.interactions)
 
 
 class _Objects:

@@ -24,9 +24,9 @@ def plot_trials(path: epath.PathLike, values: Mapping[int, float], *, higher: bo
     page.figure.subplots_adjust(**style.MARGINS, bottom=0.55 / page.figure.get_figheight(), top=page.top)
     style.decorate(axis)
     numbers = np.array(sorted(values), int)
-    found = np.array([values[number] for number in sorted(values)])
-    axis.plot(numbers, found, "o", color=style.colour(0), markersize=5, alpha=0.7, label=labels[0])
-    best = (np.maximum if higher else np.minimum).accumulate(found) if len(found) else found
+    metric = np.array([values[number] for number in numbers])
+    axis.plot(numbers, metric, "o", color=style.colour(0), markersize=5, alpha=0.7, label=labels[0])
+    best = (np.maximum if higher else np.minimum).accumulate(metric) if len(metric) else metric
     axis.step(numbers, best, where="post", color=style.colour(1), linewidth=1.8, label=labels[1])
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.name_x(axis, "trial")

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from jaxbandit.reporting import phase, print_error, print_list, print_table, progress, summarize
+from jaxbandit.reporting import phase, print_error, print_list, print_table, progress_bar, summarize
 from jaxbandit.reporting.console import UNKNOWN
 from jaxbandit.reporting.numbers import format_duration, format_estimate, format_number
 
@@ -68,7 +68,7 @@ def test_an_error_is_one_line_without_markup_or_wrapping():
 
 def test_errors_and_progress_go_to_stderr(capsys):
     print_error("no")
-    with phase("compiling"), progress(10) as bar:
+    with phase("compiling"), progress_bar(10) as bar:
         bar.update(10)
     out, err = capsys.readouterr()
     assert out == ""
@@ -77,7 +77,7 @@ def test_errors_and_progress_go_to_stderr(capsys):
 
 def test_progress_off_a_terminal_is_a_few_plain_lines_with_speed_regret_and_time_left():
     now, console = [0.0], pipe()
-    with progress(1_000_000, console=console, clock=lambda: now[0]) as bar:
+    with progress_bar(1_000_000, console=console, clock=lambda: now[0]) as bar:
         for done in range(1000, 1_000_001, 1000):
             now[0] = done / 10_000
             bar.update(done, regret=0.01234)
@@ -90,7 +90,7 @@ def test_progress_off_a_terminal_is_a_few_plain_lines_with_speed_regret_and_time
 
 def test_the_speed_of_a_resumed_run_leaves_out_what_was_done_before():
     now, console = [0.0], pipe()
-    with progress(1000, done=800, console=console, clock=lambda: now[0]) as bar:
+    with progress_bar(1000, done=800, console=console, clock=lambda: now[0]) as bar:
         now[0] = 10.0
         bar.update(900)
     assert lines_of(console) == ["simulating 90% 900 of 1,000 10 interactions/s 0:10 left"]
@@ -98,7 +98,7 @@ def test_the_speed_of_a_resumed_run_leaves_out_what_was_done_before():
 
 def test_progress_on_a_terminal_is_a_bar_that_ends_at_100_percent():
     now, console = [0.0], terminal()
-    with progress(1000, console=console, clock=lambda: now[0]) as bar:
+    with progress_bar(1000, console=console, clock=lambda: now[0]) as bar:
         now[0] = 2.0
         bar.update(1000, regret=0.5)
     last = next(line for line in reversed(lines_of(console)) if "100%" in line)
