@@ -1,22 +1,25 @@
-"""Files on local disks and in buckets: written whole or not at all, and found under a mount of the bucket."""
+"""Files on local disks and in buckets: where a bucket is mounted, and writes that are whole or do nothing.
+
+A path may begin with gs://. Where the bucket is mounted, as Vertex AI does it under /gcs, its files are read and
+written there. Nothing here knows what a file holds.
+"""
 
 import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from etils import epath
 
 from jaxbandit._core.errors import InputError
 
-MOUNT = "JAXBANDIT_GCS_MOUNT"
+MOUNT = "JAXBANDIT_GCS_MOUNT"  # variable of the environment: the directory that holds the mounted buckets
 SCHEME = "gs://"
 
 
 def mounted(path: str) -> str:
-    """Turn gs://bucket/x into the path where that bucket is mounted; other paths, and of other buckets, stay."""
+    """Return the path of gs://bucket/x under the mount; a bucket that is not mounted, and any other path, is kept."""
     if not path.startswith(SCHEME):
         return path
     bucket, slash, name = path.removeprefix(SCHEME).partition("/")
@@ -27,7 +30,7 @@ def mounted(path: str) -> str:
 
 
 def in_bucket(path: str) -> bool:
-    """Whether a path is that of a bucket, or lies under the mount: there a file is an object, written as a whole."""
+    """Whether a path lies in a bucket, mounted or not: there a file appears as a whole when it is closed."""
     return path.startswith(SCHEME) or os.path.abspath(path).startswith(os.path.join(os.path.abspath(_mount()), ""))
 
 
@@ -37,7 +40,7 @@ def _mount() -> str:
 
 @contextlib.contextmanager
 def writing(path: epath.PathLike) -> Iterator[None]:
-    """Turn an OSError of the block (no space left, read-only) into the InputError that names `path` and the reason."""
+    """Raise an OSError of the block (no space left, read-only) as an InputError that names `path` and the reason."""
     try:
         yield
     except OSError as error:
@@ -46,13 +49,13 @@ def writing(path: epath.PathLike) -> Iterator[None]:
 
 
 def write_bytes(path: epath.PathLike, data: bytes) -> None:
-    """Put `data` at `path`, wholly or not at all: a failure or a kill leaves what was there. Makes missing folders.
+    """Write a whole file, or leave what was there, also where the process is killed. Makes missing directories.
 
     Raises:
         InputError: the path cannot be written.
     """
     target = epath.Path(path)
-    # A name of its own, so that two writers of one path never mix their bytes.
+    # A random name, so that two writers of one path never mix their bytes.
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     with writing(target):
         try:
@@ -60,7 +63,7 @@ def write_bytes(path: epath.PathLike, data: bytes) -> None:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
-                if "://" not in os.fspath(target):  # an object store has a file no sooner than it is complete
+                if "://" not in os.fspath(target):  # there is no partial file in an object store
                     os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
@@ -69,11 +72,11 @@ def write_bytes(path: epath.PathLike, data: bytes) -> None:
             raise
 
 
-def write_json(path: epath.PathLike, content: Any) -> None:
-    """Write `content` as strict, indented JSON.
+def write_json(path: epath.PathLike, content: Mapping[str, object]) -> None:
+    """Write a whole file of strict, indented JSON, as `write_bytes` does.
 
     Raises:
         InputError: the path cannot be written.
-        ValueError: there is a NaN or an infinity in it, which JSON does not have.
+        ValueError: a number is not finite, which JSON does not have.
     """
     write_bytes(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())

@@ -1,4 +1,7 @@
-"""Ratings in, arrays out: readers, downloads, generated worlds, descriptions. NumPy and Polars only, no JAX."""
+"""Ratings in, arrays out: readers, downloads, generated worlds, descriptions. NumPy and Polars only, no JAX.
+
+Factorising ratings, which needs JAX, lives in `data.factorization`; what pays rewards by them lives in `envs`.
+"""
 
 from jaxbandit.data.describe import describe, gini, plot
 from jaxbandit.data.download import cache_dir, cached, fetch

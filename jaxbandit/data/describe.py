@@ -1,9 +1,9 @@
-"""Ratings in numbers and in one picture. It changes nothing and judges nothing."""
+"""Ratings in numbers and in one picture. It changes no ratings."""
 
 import io
 import itertools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from etils import epath
@@ -19,11 +19,37 @@ MOST_VALUES = 10  # more distinct ratings are shown in that many bins
 INK, USERS, ITEMS = "#333333", "#3b6ea8", "#d1603d"
 
 
-def describe(ratings: Ratings) -> dict[str, Any]:
-    """Summarize ratings in plain numbers that JSON can hold. `stars` are shares of all ratings, by value or bin.
+class Counts(TypedDict):
+    """How ratings are spread over users, or over items."""
 
-    Counts per user and per item: items that nobody rated count as zero.
-    """
+    median: float
+    mean: float
+    max: int
+    gini: float
+
+
+class Description(TypedDict):
+    """Ratings in numbers; JSON can hold it."""
+
+    name: str
+    users: int
+    items: int
+    rated_items: int
+    ratings: int
+    density: float
+    scale: list[float]
+    mean: float
+    sd: float
+    stars: dict[str, float]  # rating, or a range of ratings -> share of all ratings
+    ratings_per_user: Counts
+    ratings_per_item: Counts  # items that nobody rated count as zero
+    user_features: list[str]
+    item_features: list[str]
+    truth_known: bool
+
+
+def describe(ratings: Ratings) -> Description:
+    """Summarise ratings in numbers."""
     users, items = _counts(ratings)
     return {
         "name": ratings.name,
@@ -45,7 +71,10 @@ def describe(ratings: Ratings) -> dict[str, Any]:
 
 
 def gini(counts: Num[np.ndarray, " n"]) -> float:
-    """Measure inequality: sum_j (2j - n - 1) c_(j) / (n sum c), c sorted; 0: all equal, near 1: one has all."""
+    """Measure inequality: sum_j (2 j - n - 1) c_j / (n sum c) for c_1 <= ... <= c_n; 0: all equal, near 1: one has all.
+
+    Source: Gini 1921, "Measurement of Inequality of Incomes", https://doi.org/10.2307/2223319
+    """
     ordered = np.sort(counts).astype(np.float64)
     n = len(ordered)
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))
@@ -89,7 +118,7 @@ def _counts(ratings: Ratings) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _summarize(counts: np.ndarray) -> dict[str, float | int]:
+def _summarize(counts: np.ndarray) -> Counts:
     return {
         "median": float(np.median(counts)),
         "mean": float(counts.mean()),

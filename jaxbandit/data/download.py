@@ -1,4 +1,4 @@
-"""MovieLens zips from GroupLens into the cache: resumed, checked, and there whole or not at all. It opens no zip."""
+"""MovieLens zips from GroupLens into the cache: resumed, checked by md5, kept whole or not at all. It opens no zip."""
 
 import errno
 import hashlib
@@ -25,7 +25,7 @@ ELSEWHERE = "a directory with room, chosen by env JAXBANDIT_CACHE"
 
 
 def cache_dir() -> Path:
-    """Return where all that can be made or had again is kept, which may not exist yet.
+    """Return the directory of what can be computed or downloaded again; it may not exist yet.
 
     It is env JAXBANDIT_CACHE, or the platform's cache directory.
     """
@@ -79,12 +79,12 @@ def _persist(url: str, part: Path, md5: str, bar: Progress) -> None:
             time.sleep(PAUSES[failures])
             failures += 1
             continue
-        found = _md5(part)
-        if found == md5:
+        got = _md5(part)
+        if got == md5:
             return
         part.unlink()
         if not resumed:
-            raise InputError(f"{url}: md5 = {found}: allowed: {md5}; the download is damaged and was removed")
+            raise InputError(f"{url}: md5 = {got}: allowed: {md5}; the download is damaged and was removed")
 
 
 def _give_up_if_lasting(url: str, error: Exception, failures: int) -> None:

@@ -1,4 +1,4 @@
-"""Where ratings lie: a zip, a directory or one file, local or gs://, behind one interface. It parses nothing."""
+"""A zip, a directory or one file of ratings, local or gs://, behind one interface. It parses nothing."""
 
 import errno
 import os

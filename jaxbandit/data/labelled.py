@@ -1,4 +1,4 @@
-"""Rows of numbers with a label each: what scikit-learn ships, or a CSV. It scales nothing and pays nothing."""
+"""Rows of numbers with a label each, from scikit-learn or a CSV. It scales no features and knows no rewards."""
 
 import io
 from typing import NamedTuple

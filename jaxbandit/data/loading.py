@@ -1,4 +1,4 @@
-"""From what a person types, a data set's name or a path, to ratings. The only place that tells the two apart."""
+"""The name of a data set, or a path -> ratings: generated, from the cache, or read. It parses nothing."""
 
 import dataclasses
 import os

@@ -1,10 +1,13 @@
-"""MovieLens's layouts: which files a set has, its rating scale, and its side features. Ratings are read elsewhere."""
+"""MovieLens's layouts: which files a set has, its rating scale, and its side features. It reads no ratings.
+
+Source: Harper and Konstan 2015, "The MovieLens Datasets: History and Context", https://doi.org/10.1145/2827872
+"""
 
 import csv
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +33,7 @@ class Features(NamedTuple):
 
 
 class SideFile(NamedTuple):
-    """A file of side features: its fields, and what makes features of them."""
+    """A file of side features: its fields, and the function that makes features of them."""
 
     file: str
     separator: str
@@ -40,11 +43,11 @@ class SideFile(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """One family of MovieLens sets, told by the file of ratings and a file beside it."""
+    """One family of MovieLens sets, recognised by the file of ratings and a file beside it."""
 
     name: str | None  # None: several sets share the layout
     ratings: str
-    beside: str | None  # None: the file of ratings alone tells
+    beside: str | None  # None: the file of ratings is enough
     scale: tuple[float, float]
     users: SideFile | None
     items: SideFile
@@ -61,7 +64,7 @@ def recognise(source: Source, ratings: str) -> Layout | None:
 def lone_scale(file: str, header: tuple[str, ...], rating: np.ndarray) -> tuple[float, float] | None:
     """Return the scale of a MovieLens file of ratings without its companions; None where it fits none.
 
-    Lenient, since others call their files so too: ratings that are no half stars are no MovieLens ratings.
+    Other data sets use the same names of files, so ratings must be half stars to count as MovieLens's.
     """
     half_stars = bool(np.isin(rating, np.arange(0.5, 5.5, 0.5)).all())
     if half_stars and file == "ratings.dat":
@@ -72,26 +75,31 @@ def lone_scale(file: str, header: tuple[str, ...], rating: np.ndarray) -> tuple[
 
 
 def side_features(source: Source, layout: Layout, ratings: Ratings) -> Ratings:
-    """Return the ratings with the side features of the rated users and items, where the set has them.
+    """Add the side features of the rated users and items, where the set has them.
 
     Ages are years (ml-100k) or the lower bound of a bracket (ml-1m: 1 means under 18).
 
     Raises:
       InputError: a side file has a row that cannot be read, or lacks a rated user or item.
     """
-    found: dict[str, Any] = {}
-    for what, side, ids in (("user", layout.users, ratings.user_ids), ("item", layout.items, ratings.item_ids)):
-        if side is not None and side.file in source.names:
-            features = side.features(_rows(side, source.read(side.file)))
-            missing = next((key for key in ids.astype(str) if key not in features.rows), None)
-            if missing is not None:
-                raise InputError(
-                    f"{side.file}: no row for {what} = {missing}: allowed: every {what} in {layout.ratings}"
-                )
-            rows = [features.rows[key] for key in ids.astype(str)]
-            found[f"{what}_features"] = np.asarray(rows, np.float32)
-            found[f"{what}_feature_names"] = features.names
-    return dataclasses.replace(ratings, **found)
+    if layout.users is not None and layout.users.file in source.names:
+        features, names = _read_features(source, layout.users, "user", ratings.user_ids, layout.ratings)
+        ratings = dataclasses.replace(ratings, user_features=features, user_feature_names=names)
+    if layout.items.file in source.names:
+        features, names = _read_features(source, layout.items, "item", ratings.item_ids, layout.ratings)
+        ratings = dataclasses.replace(ratings, item_features=features, item_feature_names=names)
+    return ratings
+
+
+def _read_features(
+    source: Source, side: SideFile, what: str, ids: np.ndarray, ratings: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read the features [n, F] of the users or items with these ids, and the features' names."""
+    features, keys = side.features(_rows(side, source.read(side.file))), ids.astype(str)
+    missing = next((key for key in keys if key not in features.rows), None)
+    if missing is not None:
+        raise InputError(f"{side.file}: no row for {what} = {missing}: allowed: every {what} in {ratings}")
+    return np.asarray([features.rows[key] for key in keys], np.float32), features.names
 
 
 def _rows(side: SideFile, raw: bytes) -> list[list[str]]:

@@ -20,10 +20,10 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
-    """Ratings in coordinate form, ids re-indexed to 0..U-1 and 0..N-1 in the order of the original ids.
+    """R ratings of U users and N items in coordinate form; ids become 0..U-1 and 0..N-1 in their sorted order.
 
-    R ratings of U users and N items. Every user and every item has at least one rating, but for items that a data
-    set lists and nobody rated. Side features are raw columns, one row per user or item; consumers scale them.
+    Every user has a rating, and so has every item, except those that a data set lists although nobody rated them. Side
+    features are raw columns, a row per user or item; who uses them scales them.
     """
 
     name: str

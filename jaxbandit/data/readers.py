@@ -1,4 +1,4 @@
-"""Ratings from a path: MovieLens in all its layouts, or any table of users, items and ratings. It downloads nothing."""
+"""A path -> ratings: MovieLens in all its layouts, or any table of users, items and ratings. It downloads nothing."""
 
 import dataclasses
 import os
@@ -21,8 +21,8 @@ def read(
 
     MovieLens layouts (100k to 32m) are recognised by their files' names, and bring their rating scale and side
     features; a file of ratings on its own brings no side features. Any other file is CSV, TSV, `::` or Parquet, and
-    the scale is what is found. Columns are looked up by name (`userId`, `item_id`, ...); without a header they are
-    user, item, rating. Naming a column makes a MovieLens file an ordinary one. Paths may begin with gs://.
+    the scale is the range of its ratings. Columns are looked up by name (`userId`, `item_id`, ...); without a header
+    they are user, item, rating. Naming a column makes a MovieLens file an ordinary one. Paths may begin with gs://.
 
     Raises:
       InputError: naming the file, and the row where it is one row's fault.

@@ -1,4 +1,4 @@
-"""Bytes of one table to a frame of user, item and rating. It finds the columns; `validation` judges what is in them."""
+"""Bytes of one table -> a frame of user, item and rating. It finds the columns; `validation` checks their content."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 def read_table(file: str, raw: bytes, columns: Columns, *, headerless: bool = False) -> Table:
-    """Find user, item and rating in a CSV, TSV, '::' or Parquet file, told apart by content.
+    """Find user, item and rating in a CSV, TSV, '::' or Parquet file, recognised by its content.
 
     A text file has no header if `headerless`, or if its third field is a number and no column was named; then the
     first three fields are user, item and rating.
@@ -166,5 +166,5 @@ def is_number(text: str) -> bool:
 
 
 def reason_of(error: Exception | None) -> str:
-    """Say in one line what another library complained of."""
+    """Return the first line of another library's error."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""A table to checked `Ratings`: every row has two ids and a finite rating, no pair occurs twice. It opens no file."""
+"""A table -> checked `Ratings`: every row has two ids and a finite rating, no pair occurs twice. It opens no file."""
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ def to_ratings(table: Table, name: str, scale: tuple[float, float] | None) -> Ra
     Args:
       table: What was read.
       name: The data set's name.
-      scale: The lowest and the highest rating allowed; None takes the ones found.
+      scale: The lowest and the highest rating allowed; None takes those of the table.
 
     Raises:
       InputError: naming the file and the row, for an id or a rating that is missing, a rating that is no finite number
