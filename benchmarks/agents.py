@@ -27,7 +27,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.world import World, build, make_environment
-from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation import lanes
 from jaxbandit.simulation.metrics import mean_stderr
 
 WORLDS = {
@@ -84,15 +84,15 @@ def worlds(agent: str, made: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, 
 
 def measure(label: str, config: Config, world: World, rounds: int, seconds: float) -> dict[str, Any]:
     """Run for so many rounds, and, at the speed that this had, for so many seconds."""
-    simulation = sweep.Simulation(world.environment, world.params, world.factory, world.grid, BATCH)
+    simulation = lanes.Simulation(world.environment, world.params, world.factory, world.grid, BATCH)
     started = time.perf_counter()
-    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=SEEDS, num_points=2)
+    program = lanes.compile_lanes(jax.random.key(0), simulation, num_seeds=SEEDS, num_points=2)
     compiled = time.perf_counter() - started
 
     def run(length: int) -> dict[str, Any]:
-        carry = jax.block_until_ready(lanes.begin())
+        carry = jax.block_until_ready(program.begin())
         start = time.perf_counter()
-        _, sums = jax.block_until_ready(lanes.advance(carry, np.array([0, length - max(1, length // 10), length])))
+        _, sums = jax.block_until_ready(program.advance(carry, np.array([0, length - max(1, length // 10), length])))
         spent = time.perf_counter() - start
         regret, by_chance = (
             np.asarray(x, np.float64)[:SEEDS, 0, -1] for x in (sums.regret, sums.optimal - sums.uniform)

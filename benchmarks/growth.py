@@ -26,7 +26,7 @@ from scaling_plot import BLUE, GREY, GRID, INK, ORANGE, style
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation import lanes
 from jaxbandit.simulation.metrics import mean_stderr
 
 COLOURS = {"uniform": GREY, "linucb": BLUE, "lints": ORANGE, "nig-lints": "#009e73"}
@@ -60,9 +60,9 @@ def measure(world: str, agent: str, seeds: int, rounds: int) -> dict[str, Any]:
     environment, params = ENVIRONMENTS[name](**settings)
     grid = {s.name: jnp.full(1, s.default) for s in hyperparameters(AGENTS[agent]).values() if s.is_traced}
     edges = np.unique(np.r_[0, np.geomspace(max(1, rounds / 1000), rounds, POINTS).round()].astype(np.int32))
-    simulation = sweep.Simulation(environment, params, partial(AGENTS[agent], environment.spec), grid, batch_size=1)
-    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=len(edges) - 1)
-    _, sums = lanes.advance(lanes.begin(), edges)
+    simulation = lanes.Simulation(environment, params, partial(AGENTS[agent], environment.spec), grid, batch_size=1)
+    program = lanes.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=len(edges) - 1)
+    _, sums = program.advance(program.begin(), edges)
     regret = np.cumsum(np.asarray(sums.regret, np.float64)[:seeds, 0], axis=-1)
     late = edges[1:] >= rounds / 100
     exponents = np.polyfit(np.log(edges[1:][late]), np.log(regret[:, late]).T, 1)[0]

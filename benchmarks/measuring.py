@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation import lanes
 
 RESULTS = Path(__file__).parent / "results"
 ALPHAS = (0.01, 30.0)  # ends of the values of alpha that a sweep tries
@@ -33,14 +33,14 @@ def lanes_runner(world: Any, *, batch_size: int, configurations: int = 1, seeds:
     if configurations > 1:
         grid["alpha"] = jnp.geomspace(*ALPHAS, configurations)
     started = time.perf_counter()
-    simulation = sweep.Simulation(world.environment, world.params, world.factory, grid, batch_size)
-    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=1)
+    simulation = lanes.Simulation(world.environment, world.params, world.factory, grid, batch_size)
+    program = lanes.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=1)
     compile_seconds = time.perf_counter() - started
-    state = {"carry": lanes.begin(), "round": 0}
+    state = {"carry": program.begin(), "round": 0}
 
     def advance(rounds: int) -> None:
         edges = np.array([state["round"], state["round"] + rounds])
-        carry, _ = jax.block_until_ready(lanes.advance(state["carry"], edges))
+        carry, _ = jax.block_until_ready(program.advance(state["carry"], edges))
         state.update(carry=carry, round=edges[1])
 
     advance(2)

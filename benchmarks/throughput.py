@@ -151,9 +151,9 @@ def resident(ratings: str, rounds: int) -> dict[str, Any]:
     calls, (changes, batch_size, configurations, seeds, *_) = 10, CASES["sweep"]
     world = world_of(ratings, changes)
     size = {"batch_size": batch_size, "configurations": configurations, "seeds": seeds}
-    lanes = lanes_runner(world, **size)
+    runner = lanes_runner(world, **size)
     for _ in range(calls):
-        lanes.advance(rounds // calls)
+        runner.advance(rounds // calls)
     return {"batch_size": batch_size, "lanes": configurations * seeds, "resident_gb": peak_resident() / 1e9}
 
 

@@ -27,7 +27,7 @@ from measuring import Report
 from jaxbandit._core.hyperparameters import hyperparameters, validate
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation import lanes
 from jaxbandit.simulation.metrics import mean_stderr
 
 DELTAS = (0.5, 0.7, 0.9, 0.95, 0.99)
@@ -68,10 +68,10 @@ def measure(agent: str, delta: float, changes: dict[str, str], seeds: int, conte
     environment, params = ENVIRONMENTS["wheel"](delta=delta, std=0.05, rim_std=0.01)
     factory = partial(AGENTS[agent], environment.spec, **settings)
     started = time.perf_counter()
-    simulation = sweep.Simulation(environment, params, factory, grid, batch_size=1)
-    lanes = sweep.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=2)
+    simulation = lanes.Simulation(environment, params, factory, grid, batch_size=1)
+    program = lanes.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=2)
     compiled = time.perf_counter()
-    _, sums = jax.block_until_ready(lanes.advance(lanes.begin(), np.array([0, contexts // 2, contexts])))
+    _, sums = jax.block_until_ready(program.advance(program.begin(), np.array([0, contexts // 2, contexts])))
     regret, of_uniform = (np.asarray(x, np.float64)[:seeds, 0] for x in (sums.regret, sums.optimal - sums.uniform))
     mean, stderr = mean_stderr(100 * regret.sum(axis=-1) / of_uniform.sum(axis=-1))
     published = PUBLISHED.get((agent, delta), (None, None))
