@@ -49,8 +49,8 @@ def main() -> None:
         changes, batch_size, configurations, seeds, rounds, repeats = CASES[case]
         world = world_of(arguments.ratings, changes)
         size = {"batch_size": batch_size, "configurations": configurations, "seeds": seeds}
-        lanes = lanes_runner(world, **size)
-        seconds = float(np.median(timed([partial(lanes.advance, rounds)], repeats)[0])) / (lanes.per_round * rounds)
+        runner = lanes_runner(world, **size)
+        seconds = float(np.median(timed([partial(runner.advance, rounds)], repeats)[0])) / (runner.per_round * rounds)
         work = count(world, **size)
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(world.params)) + work.state_bytes
         place = "cache" if held < last_level_cache() else "memory"
