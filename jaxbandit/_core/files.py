@@ -1,7 +1,7 @@
 """Files on local disks and in buckets: where a bucket is mounted, and writes that are whole or do nothing.
 
 A path may begin with gs://. Where the bucket is mounted, as Vertex AI does it under /gcs, its files are read and
-written there. Nothing here knows what a file holds.
+written there. What a file holds is not known in this module.
 """
 
 import contextlib

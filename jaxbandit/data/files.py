@@ -63,8 +63,8 @@ def ratings_file(source: Source) -> str:
     tables = sorted(name for name in source.names if name.lower().endswith(TABLE_SUFFIXES))
     if len(tables) == 1:
         return tables[0]
-    found = f"several tables ({', '.join(tables[:5])})" if tables else "no ratings file"
-    raise InputError(f"ratings {source.path!r}: {found}: allowed: {', '.join(KNOWN_RATINGS)}, or a single table")
+    problem = f"several tables ({', '.join(tables[:5])})" if tables else "no ratings file"
+    raise InputError(f"ratings {source.path!r}: {problem}: allowed: {', '.join(KNOWN_RATINGS)}, or a single table")
 
 
 def unreadable(path: str, error: OSError) -> InputError:

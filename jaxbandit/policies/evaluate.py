@@ -24,7 +24,7 @@ from jaxbandit.policies import estimators, log_sums
 from jaxbandit.policies.estimators import Estimate, Sums
 from jaxbandit.policies.log_sums import Overlap
 from jaxbandit.policies.reward_model import FOLDS, RIDGE, RewardModel
-from jaxbandit.policies.trained import Learned, last_state, make_policy
+from jaxbandit.policies.trained import Learned, Policy, last_state, make_policy
 from jaxbandit.reporting.console import print_rows
 from jaxbandit.reporting.progress import print_plain
 
@@ -96,28 +96,17 @@ def evaluate(
         InputError: no log, another world, no such state, no overlap between the policy and the log.
     """
     directory = epath.Path(mounted(log))
-    place = epath.Path(mounted(out)) if out else directory / "evaluation.json"
-    if place.is_dir():
-        raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
+    place = _place(out, directory)
     reader = interaction_log.open_log(directory)
     logged = read_config(str(directory / "config.json"))
-    policy = checked(replace(policy, **asdict(logged.world)) if of_log else policy)
-    if difference := world_difference(policy.world, logged.world):
-        raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
+    policy = _in_world_of(logged, log, policy, of_log)
     with phase(f"building {policy.agent}"):
         learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
-        state = None if learned is None else learned.state
-        target = make_policy(policy, log_sums.spec_of(reader.header), state, samples)
+        target = make_policy(policy, log_sums.spec_of(reader.header), learned and learned.state, samples)
     if learned is not None and learned.hidden:
         reader = replace(reader, only=_shared_seed(learned, policy_seed, logged))
-    with phase("fitting the reward model"):
-        model = log_sums.fit(reader)
-    with phase(f"evaluating {policy.agent}"):
-        sums, overlap = log_sums.tally(reader, target, model)
-    if not np.sum(sums.weight):
-        raise InputError(f"agent {policy.agent} never takes an action that was logged; allowed: a policy that overlaps")
     content: Evaluation = {
-        **_summarize(estimators.estimates(sums), sums, overlap, reader, model),
+        **_estimate(reader, target, policy.agent),
         "log": log,
         "logged_agent": logged.agent,
         "agent": policy.agent,
@@ -130,6 +119,45 @@ def evaluate(
         content["warnings"].append(_same_data(learned))
     write_json(place, content)
     return content
+
+
+def _place(out: str | None, directory: epath.Path) -> epath.Path:
+    """Return where the evaluation goes.
+
+    Raises:
+        InputError: there is a directory.
+    """
+    place = epath.Path(mounted(out)) if out else directory / "evaluation.json"
+    if place.is_dir():
+        raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
+    return place
+
+
+def _in_world_of(logged: Config, log: str, policy: Config, of_log: bool) -> Config:
+    """Check the config of a policy; with `of_log` it gets the world of the log.
+
+    Raises:
+        InputError: a bad config, or one of another world.
+    """
+    policy = checked(replace(policy, **asdict(logged.world)) if of_log else policy)
+    if difference := world_difference(policy.world, logged.world):
+        raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
+    return policy
+
+
+def _estimate(reader: Reader, target: Policy, agent: str) -> Summary:
+    """Fit the reward model and estimate what the target policy is worth.
+
+    Raises:
+        InputError: no logged action is one that the target policy takes.
+    """
+    with phase("fitting the reward model"):
+        model = log_sums.fit(reader)
+    with phase(f"evaluating {agent}"):
+        sums, overlap = log_sums.tally(reader, target, model)
+    if not np.sum(sums.weight):
+        raise InputError(f"agent {agent} never takes an action that was logged; allowed: a policy that overlaps")
+    return _summarize(estimators.estimates(sums), sums, overlap, reader, model)
 
 
 def show(content: Evaluation, console: Console | None = None) -> None:

@@ -15,7 +15,7 @@ from jaxbandit.reporting.numbers import setting_text
 from jaxbandit.reporting.summary import final_lanes
 from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
 
-PerLane: TypeAlias = Float[np.ndarray, " L"]
+PerLane: TypeAlias = Float[np.ndarray, " _"]  # a number per lane; configurations differ in their lanes
 METRICS: dict[str, Literal["lower", "higher"]] = {  # name in summary["final"] -> the better end
     "average_return": "higher",
     "average_return_so_far": "higher",
