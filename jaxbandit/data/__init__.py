@@ -11,11 +11,13 @@ from jaxbandit.data.ratings import Ratings, Truth
 from jaxbandit.data.readers import read
 from jaxbandit.data.registry import DATASETS, Dataset
 from jaxbandit.data.synthetic import WORLDS, World, generate, synth
+from jaxbandit.data.tables import Columns
 
 __all__ = [
     "DATASETS",
     "SHIPPED",
     "WORLDS",
+    "Columns",
     "Dataset",
     "Labelled",
     "Ratings",

@@ -84,7 +84,7 @@ def plot(ratings: Ratings, path: str | os.PathLike[str]) -> None:
     """Draw star shares, popularity and activity into a PNG.
 
     Raises:
-      InputError: the path cannot be written.
+        InputError: the path cannot be written.
     """
     # Half a second that only a picture should cost.
     from matplotlib.figure import Figure

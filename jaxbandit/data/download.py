@@ -44,7 +44,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     What an interruption leaves is kept beside it as `NAME.zip.part` and continued by the next call.
 
     Raises:
-      InputError: the name is unknown or generated; no network, no space, no such file there, or a wrong md5.
+        InputError: the name is unknown or generated; no network, no space, no such file there, or a wrong md5.
     """
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
@@ -102,7 +102,7 @@ def _receive(url: str, part: Path, bar: Progress) -> None:
     """Append what is missing to the part, or write it from the start where the server ignores ranges.
 
     Raises:
-      ConnectionError: the connection ended early.
+        ConnectionError: the connection ended early.
     """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})

@@ -31,10 +31,10 @@ class Source(NamedTuple):
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """List the files at a path; nothing but a zip's directory is read yet.
+    """List the files at a path; of a zip, only its directory is read.
 
     Raises:
-      InputError: nothing is there, it cannot be read, or it is no complete zip though it is called or starts like one.
+        InputError: nothing is there, it cannot be read, or it is an incomplete zip.
     """
     location = epath.Path(mounted(os.fspath(path))).expanduser()
     try:
@@ -53,7 +53,7 @@ def ratings_file(source: Source) -> str:
     """Choose the file that holds the ratings: MovieLens's name for it, or else the only table there.
 
     Raises:
-      InputError: there is no table, or there are several and none has a known name.
+        InputError: there is no table, or there are several and none has a known name.
     """
     if len(source.names) == 1 and not source.path.lower().endswith(".zip"):
         return source.names[0]

@@ -12,6 +12,7 @@ from jaxbandit.data.ratings import Ratings
 from jaxbandit.data.readers import read
 from jaxbandit.data.registry import DATASETS
 from jaxbandit.data.synthetic import WORLDS, synth
+from jaxbandit.data.tables import Columns
 
 
 def load(
@@ -24,18 +25,20 @@ def load(
     """Generate, take from the cache, or read ratings. A registered name wins over a path; `./ml-100k` is a path.
 
     Raises:
-      InputError: the name is unknown or not downloaded yet, columns were named for a registered data set, or the
-        path's content is refused (see `read`).
+        InputError: the name is unknown or not downloaded yet, columns were named for a registered data set, or the
+          path's content is refused (see `read`).
     """
     name = str(name_or_path)
-    columns = {"user_column": user_column, "item_column": item_column, "rating_column": rating_column}
+    columns = Columns(user_column, item_column, rating_column)
     if name not in DATASETS:
         if not epath.Path(mounted(name)).expanduser().exists() and _is_plain_word(name):
             raise unknown("data set", name, DATASETS)
-        return read(name_or_path, **columns)
-    for option, column in columns.items():
+        return read(name_or_path, columns)
+    for role, column in columns._asdict().items():
         if column is not None:
-            raise InputError(f"{option} = {column!r}: data set {name!r} has known columns: allowed: only with a path")
+            raise InputError(
+                f"{role}_column = {column!r}: data set {name!r} has known columns: allowed: only with a path"
+            )
     if name in WORLDS:
         return synth(name)
     path = cached(name)

@@ -80,7 +80,7 @@ def side_features(source: Source, layout: Layout, ratings: Ratings) -> Ratings:
     Ages are years (ml-100k) or the lower bound of a bracket (ml-1m: 1 means under 18).
 
     Raises:
-      InputError: a side file has a row that cannot be read, or lacks a rated user or item.
+        InputError: a side file has a row that cannot be read, or lacks a rated user or item.
     """
     if layout.users is not None and layout.users.file in source.names:
         features, names = _read_features(source, layout.users, "user", ratings.user_ids, layout.ratings)

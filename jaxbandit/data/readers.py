@@ -6,17 +6,11 @@ import os
 from jaxbandit.data import movielens
 from jaxbandit.data.files import open_source, ratings_file
 from jaxbandit.data.ratings import Ratings
-from jaxbandit.data.tables import Columns, read_table
+from jaxbandit.data.tables import COMMON, Columns, read_table
 from jaxbandit.data.validation import to_ratings
 
 
-def read(
-    path: str | os.PathLike[str],
-    *,
-    user_column: str | None = None,
-    item_column: str | None = None,
-    rating_column: str | None = None,
-) -> Ratings:
+def read(path: str | os.PathLike[str], columns: Columns = COMMON) -> Ratings:
     """Read the ratings, and the side features where there are any, of a zip, a directory or one file.
 
     MovieLens layouts (100k to 32m) are recognised by their files' names, and bring their rating scale and side
@@ -25,11 +19,10 @@ def read(
     they are user, item, rating. Naming a column makes a MovieLens file an ordinary one. Paths may begin with gs://.
 
     Raises:
-      InputError: naming the file, and the row where it is one row's fault.
+        InputError: naming the file, and the row where it is one row's fault.
     """
     source = open_source(path)
     file = ratings_file(source)
-    columns = Columns(user_column, item_column, rating_column)
     layout = None if any(columns) else movielens.recognise(source, file)
     # MovieLens's text files never have a header, so a damaged first row must not be taken for one.
     headerless = layout is not None and not file.endswith(".csv")

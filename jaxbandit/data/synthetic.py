@@ -59,7 +59,7 @@ def synth(name: str) -> Ratings:
     Equal on every call; another CPU's rounding may change single ratings.
 
     Raises:
-      InputError: the name is none of WORLDS.
+        InputError: the name is none of WORLDS.
     """
     if name not in WORLDS:
         raise unknown("generated world", name, WORLDS)

@@ -20,11 +20,14 @@ UNIT_SEPARATOR = "\x1f"
 
 
 class Columns(NamedTuple):
-    """Column names that the caller gave; None: recognise a common one."""
+    """Names of the columns; None: one of COMMON_NAMES."""
 
     user: str | None = None
     item: str | None = None
     rating: str | None = None
+
+
+COMMON = Columns()
 
 
 class Table(NamedTuple):
@@ -47,7 +50,7 @@ def read_table(file: str, raw: bytes, columns: Columns, *, headerless: bool = Fa
     first three fields are user, item and rating.
 
     Raises:
-      InputError: the file is empty, of another kind, cut short, or lacks a column.
+        InputError: the file is empty, of another kind, cut short, or lacks a column.
     """
     if not raw.strip():
         raise InputError(f"{file}: empty file: allowed: a table with a user, an item and a rating in each row")

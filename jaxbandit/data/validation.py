@@ -12,13 +12,13 @@ def to_ratings(table: Table, name: str, scale: tuple[float, float] | None) -> Ra
     """Check the rows and re-index the ids in sorted order.
 
     Args:
-      table: What was read.
-      name: The data set's name.
-      scale: The lowest and the highest rating allowed; None takes those of the table.
+        table: What was read.
+        name: The data set's name.
+        scale: The lowest and the highest rating allowed; None takes those of the table.
 
     Raises:
-      InputError: naming the file and the row, for an id or a rating that is missing, a rating that is no finite number
-        or off the scale, or a second rating of a pair; or there are no rows, one user or one item.
+        InputError: an id or a rating is missing, a rating is no finite number or off the scale, or a pair is rated
+            twice (the message names file and row); there are no rows, or there is one user or one item alone.
     """
     if table.frame.is_empty():
         raise InputError(f"{table.file}: no ratings: allowed: at least 2 users and 2 items")

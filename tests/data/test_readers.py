@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxbandit.data import Ratings, read
+from jaxbandit.data import Columns, Ratings, read
 from tests.data.small_sets import SMALL_SETS, write_directory, write_zip
 
 each_layout = pytest.mark.parametrize("layout", sorted(SMALL_SETS))
@@ -100,7 +100,7 @@ def test_columns_may_be_named_in_text_and_in_parquet(tmp_path: Path) -> None:
     frame.write_csv(tmp_path / "own.csv")
     frame.write_parquet(tmp_path / "own.parquet")
     for name in ("own.csv", "own.parquet"):
-        ratings = read(tmp_path / name, user_column="who", item_column="what", rating_column="liking")
+        ratings = read(tmp_path / name, Columns("who", "what", "liking"))
         assert triples(ratings) == [(5, "x", 1), (4, "y", 9)]
 
 

@@ -6,16 +6,16 @@ import polars as pl
 import pytest
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.data import DATASETS, load, read
+from jaxbandit.data import DATASETS, Columns, load, read
 from tests.data.small_sets import write_directory, write_zip
 
 HEADER = "userId,movieId,rating\n"
 GOOD = HEADER + "1,1,3\n2,2,4\n"
 
 
-def refusal(path: Path | str, **columns: str) -> str:
+def refusal(path: Path | str, *columns: Columns) -> str:
     with pytest.raises(InputError) as caught:
-        read(path, **columns)
+        read(path, *columns)
     message = str(caught.value)
     assert "\n" not in message
     assert "allowed: " in message
@@ -64,7 +64,7 @@ def test_a_bad_row_of_u_data_is_named_even_where_it_is_the_first(row: str, at: i
 
 def test_a_missing_column_suggests_the_nearest_one(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("who,item,rating\n1,1,3\n2,2,4\n")
-    message = refusal(tmp_path / "own.csv", user_column="whoo")
+    message = refusal(tmp_path / "own.csv", Columns(user="whoo"))
     assert "no column 'whoo' (the user column): did you mean 'who'? allowed: who, item, rating" in message
 
 

@@ -26,10 +26,10 @@ def test_json_is_written_strictly_and_nothing_else_is_left(tmp_path):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_json_refuses_what_json_does_not_have_and_keeps_the_old_file(tmp_path, bad):
-    write_json(tmp_path / "a.json", 1)
+    write_json(tmp_path / "a.json", {"x": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"x": bad})
-    assert json.loads((tmp_path / "a.json").read_text()) == 1
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
 
 
 def test_a_writer_that_fails_midway_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
