@@ -58,7 +58,7 @@ def show(plan: Plan, summary: Summary, out: str) -> None:
         frame = pl.read_parquet(path.read_bytes())
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}; allowed: that of a finished sweep") from None
-    totals = {**summary, **summary["sweep"]}
+    totals: Summary = {**summary, "interactions": summary["sweep"]["interactions"]}
     reporting.print_leaderboard(frame, swept=plan.swept, metric=plan.metric, totals=totals, directory=out)
 
 

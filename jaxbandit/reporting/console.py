@@ -11,7 +11,7 @@ from rich.text import Text
 
 from jaxbandit.reporting.numbers import UNKNOWN, format_duration, format_estimate
 from jaxbandit.reporting.progress import print_plain
-from jaxbandit.reporting.summary import Summary
+from jaxbandit.reporting.summary import Summary, Totals
 
 SHARES = {"suboptimal_arms"}  # shown in percent
 Record: TypeAlias = Mapping[str, Any]  # a row of a Polars frame: column -> value
@@ -97,12 +97,12 @@ def _rows(summary: Summary, agent: str) -> list[tuple[str, ...]]:
     ]
 
 
-def speed(summary: Summary) -> str:
+def speed(totals: Totals) -> str:
     """Format in one line how much was simulated, and how fast."""
-    seconds, rate = summary["seconds"], summary["interactions_per_second"]
+    seconds, rate = totals["seconds"], totals["interactions_per_second"]
     per_second = f", {rate:,.0f} interactions/s" if rate else ""
     return (
-        f"{summary['interactions']:,} interactions in {format_duration(seconds['run'])}{per_second}, "
+        f"{totals['interactions']:,} interactions in {format_duration(seconds['run'])}{per_second}, "
         f"after {seconds['compile']:.1f} s of compilation"
     )
 

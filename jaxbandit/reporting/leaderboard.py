@@ -11,7 +11,7 @@ from jaxbandit.reporting.console import SHARES, Record, estimate_cell, print_row
 from jaxbandit.reporting.numbers import format_difference, format_range, format_setting
 from jaxbandit.reporting.progress import print_plain
 from jaxbandit.reporting.results import DIFFERENCE, WHOLE_RUN, setting_column
-from jaxbandit.reporting.summary import Summary
+from jaxbandit.reporting.summary import Totals
 
 RANGES = 10  # of ranks that one line names
 
@@ -22,13 +22,13 @@ def print_leaderboard(
     swept: Sequence[str],
     metric: str = "regret",
     top: int = 10,
-    totals: Summary | None = None,
+    totals: Totals | None = None,
     directory: str | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the `top` rows of what `tabulate` made: the swept settings, the metric, its difference to the best.
 
-    `totals` has the `interactions`, `seconds` and `interactions_per_second` of all configurations together.
+    `totals` are those of all configurations together.
     """
     console = console or Console()
     shown = frame.head(top)

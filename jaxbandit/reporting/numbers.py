@@ -2,9 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 NO_NUMBER = "not finite"
 UNKNOWN = "–"
+
+
+class Estimate(TypedDict):
+    """A mean over seeds and its standard error; None where they are not finite, or not defined."""
+
+    mean: float | None
+    stderr: float | None
 
 
 def format_number(value: float) -> str:
@@ -17,7 +25,7 @@ def format_number(value: float) -> str:
     return f"{value:,.{max(decimals, 0)}f}" if decimals <= 8 else f"{value:.3g}"
 
 
-def format_estimate(estimate: Mapping[str, float | None], *, scale: float = 1.0, unit: str = "") -> str:
+def format_estimate(estimate: Estimate, *, scale: float = 1.0, unit: str = "") -> str:
     """Format mean ± s.e. to the first digit of the error, to the second where that is 1: 3.912 ± 0.014, 3.91 ± 0.04."""
     mean, stderr = estimate["mean"], estimate["stderr"]
     if mean is None:

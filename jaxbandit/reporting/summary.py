@@ -7,16 +7,18 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from jaxtyping import Float
 
+from jaxbandit.reporting.numbers import Estimate
 from jaxbandit.reporting.series import named_curves
 from jaxbandit.simulation.metrics import Curves, RoundMetrics, mean_stderr
 from jaxbandit.types import Fact
 
 
-class Estimate(TypedDict):
-    """A mean over seeds and its standard error; None where they are not finite, or not defined."""
+class Totals(TypedDict):
+    """How much was simulated, and how fast."""
 
-    mean: float | None
-    stderr: float | None
+    interactions: int
+    seconds: dict[str, float]  # "compile" and "run"
+    interactions_per_second: float | None
 
 
 class SweepSummary(TypedDict):
@@ -28,16 +30,13 @@ class SweepSummary(TypedDict):
     metric: str
 
 
-class Summary(TypedDict):
+class Summary(Totals):
     """The content of summary.json: a run, or the best configuration of a sweep."""
 
-    interactions: int
     interactions_per_seed: int
     seeds: int
     final: dict[str, Estimate]
     baselines: dict[str, Estimate]
-    seconds: dict[str, float]
-    interactions_per_second: float | None
     world: NotRequired[Mapping[str, Fact]]
     device: NotRequired[dict[str, str | int]]
     sweep: NotRequired[SweepSummary]
