@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxbandit._core import prng
-from jaxbandit.agents import bounded, exploration, settings
+from jaxbandit._core.hyperparameters import flat_settings
+from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
 
@@ -18,16 +20,17 @@ class Beta(NamedTuple):
     beta: Float[Array, " K"]
 
 
-def bernoulli_ts(
-    spec: Spec, *, reward_low: bounded.RewardLow = None, reward_high: bounded.RewardHigh = None
-) -> Agent[Beta]:
-    """Take argmax_a p_a, p_a ~ Beta(alpha_a, beta_a), a draw per user.
+@flat_settings
+def bernoulli_ts(spec: Spec, *, rewards: RewardRange = RewardRange()) -> Agent[Beta]:
+    """Take argmax_a f~_a, f~_a ~ Beta(alpha_a, beta_a), a draw per user.
 
-    Rewards are scaled to [0, 1]; alpha_a = 1 + sum of r, beta_a = 1 + sum of 1 - r.
-    Source: Thompson 1933; Chapelle & Li 2011, Algorithm 2.
+    Rewards are scaled to [0, 1]; alpha_a = 1 + sum of w r and beta_a = 1 + sum of w (1 - r) over what arm a paid.
+    Sources: Thompson 1933, "On the likelihood that one unknown probability exceeds another in view of the evidence of
+    two samples", https://doi.org/10.1093/biomet/25.3-4.285; Chapelle & Li 2011, "An empirical evaluation of Thompson
+    sampling", Algorithm 2, https://papers.nips.cc/paper/4321-an-empirical-evaluation-of-thompson-sampling.
     """
     settings.require_fixed_arms(spec, "bernoulli-ts")
-    bounds = bounded.reward_bounds(spec, reward_low, reward_high)
+    bounds = settings.reward_bounds(spec, rewards)
 
     def select(key: Key[Array, ""], state: Beta, context: Context) -> Decision:
         draw_key, tie_key = prng.split(key)
@@ -36,7 +39,7 @@ def bernoulli_ts(
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, draw)))
 
     def update(key: Key[Array, ""], state: Beta, seen: Interaction) -> Beta:
-        reward = bounded.to_unit(seen.reward, bounds)
+        reward = settings.to_unit(seen.reward, bounds)
         pulled = jax.nn.one_hot(seen.action, spec.num_actions) * seen.weight[:, None]
         return Beta(
             state.alpha + jnp.sum(pulled * reward[:, None], axis=0),

@@ -1,6 +1,7 @@
-"""Agents that rank a slate and learn from cascades: what stands up to the click was looked at, the rest was not.
+"""Agents that rank a slate and learn from cascades: users look at arms from the top until one attracts a click.
 
-Scores are those of a linear model of what attracts; two rules turn them into slates.
+x_a'theta is a linear model of whether arm a attracts; it learns from the arms up to the click and from no others. Two
+rules turn scores into slates; neither knows the position of an arm.
 """
 
 from collections.abc import Callable
@@ -13,53 +14,55 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import Model, make_model
-from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Posterior
+from jaxbandit.agents.settings import LinearSettings
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
 
 Scores = Float[Array, "B K"]
+CASCADE = LinearSettings(add_bias=True, features="outer")
 
 
+@flat_settings
 def cascade_linucb(
     spec: Spec,
     *,
     alpha: settings.Alpha = 1.0,
     gamma: settings.Gamma = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = True,
-    features: settings.Features = "outer",
+    linear: LinearSettings = CASCADE,
 ) -> Agent[Posterior]:
-    """Rank the slate by x'theta + alpha sqrt(x' M^-1 x), best arm first; equal scores in random order.
+    """Rank the slate by x_a'theta + alpha sqrt(x_a' M^-1 x_a), best arm first; equal scores in random order.
 
-    Source: Zong et al. 2016, "Cascading bandits for large-scale recommendation problems", CascadeLinUCB.
+    Source: Zong, Ni, Sung, Ke, Wen & Kveton 2016, "Cascading bandits for large-scale recommendation problems",
+    CascadeLinUCB, https://arxiv.org/abs/1603.05359.
     """
 
-    def rank(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
+    def slate(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
         return top(key, exploration.upper_bounds(context, mean, variance, alpha), spec.slate_size)
 
-    return _agent(spec, make_model(spec, features, add_bias, gamma), tikhonov_weight, rank)
+    return slate_agent(spec, make_model(spec, linear, gamma), slate)
 
 
+@flat_settings
 def cascade_plackett_luce(
     spec: Spec,
     *,
     temperature: Annotated[Traced, Gt(0), doc("temperature of the softmax from which arms are drawn in turn")] = 0.1,
     gamma: settings.Gamma = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = True,
-    features: settings.Features = "outer",
+    linear: LinearSettings = CASCADE,
 ) -> Agent[Posterior]:
-    """Draw the slate arm by arm, without replacement, with probability softmax(x'theta / temperature).
+    """Draw the slate arm by arm, without replacement, with probability softmax_a(x_a'theta / temperature).
 
-    Source: Plackett 1975, Luce 1959; Kool et al. 2019 for the draw by Gumbel top-k.
+    Sources: Plackett 1975, "The analysis of permutations", https://doi.org/10.2307/2346567; Kool, van Hoof & Welling
+    2019, "Stochastic beams and where to find them" (the draw by Gumbel top-k), https://arxiv.org/abs/1903.06059.
     """
 
-    def rank(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
+    def slate(key: Key[Array, ""], mean: Scores, variance: Scores, context: Context) -> Int[Array, "B M"]:
         return plackett_luce(key, exploration.allowed(context, mean / temperature), spec.slate_size)
 
-    return _agent(spec, make_model(spec, features, add_bias, gamma), tikhonov_weight, rank)
+    return slate_agent(spec, make_model(spec, linear, gamma), slate)
 
 
 def top(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
@@ -69,26 +72,26 @@ def top(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
 
 
 def plackett_luce(key: Key[Array, ""], scores: Scores, size: int) -> Int[Array, "B M"]:
-    """Draw distinct arms in turn with probability softmax(scores of those that are left), as Gumbel top-k."""
+    """Draw distinct arms one after another with probability softmax(scores of those that are left), as Gumbel top-k."""
     return jax.lax.top_k(scores + jax.random.gumbel(key, scores.shape), size)[1]
 
 
-def looked_at(reward: Float[Array, "B M"]) -> Bool[Array, "B M"]:
+def examined(reward: Float[Array, "B M"]) -> Bool[Array, "B M"]:
     """Positions up to the click; all of them where there is none."""
     clicked = (reward > 0).astype(jnp.int32)
     return jnp.cumsum(clicked, axis=1) - clicked == 0
 
 
-def _agent(
-    spec: Spec, model: Model, tikhonov_weight: Traced, rank: Callable[[Key[Array, ""], Array, Array, Context], Array]
+def slate_agent(
+    spec: Spec, model: Model, slate: Callable[[Key[Array, ""], Scores, Scores, Context], Int[Array, "B M"]]
 ) -> Agent[Posterior]:
-    """Rank by the posterior solved once per round; update it once with all positions that were looked at."""
+    """Rank by the posterior solved once per round; update it once with all examined positions."""
     if spec.slate_size == 1:
         raise InputError("slate_size is 1: this agent ranks slates; allowed: an env that shows some, as cascade")
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
-        mean, variance = model.predict(context, gaussian.solve(state, tikhonov_weight))
-        return Decision(rank(key, mean, variance, context))
+        mean, variance = model.predict(context, model.solve(state))
+        return Decision(slate(key, mean, variance, context))
 
     return Agent(
         init=lambda key: model.init(),
@@ -99,10 +102,10 @@ def _agent(
 
 
 def _positions(spec: Spec, seen: Interaction) -> Interaction:
-    """Turn B slates of M arms into B M single arms; those that were not looked at have weight 0."""
+    """Turn B slates of M arms into B M single arms; those that were not examined have weight 0."""
     size = spec.slate_size
     user, user_id = (jnp.repeat(x, size, axis=0) for x in (seen.context.user, seen.context.user_id))
-    weight = seen.weight[:, None] * looked_at(seen.reward).astype(seen.weight.dtype)
+    weight = seen.weight[:, None] * examined(seen.reward).astype(seen.weight.dtype)
     action, arms = seen.action.reshape(-1), None
     if spec.arm_dim > 0:
         chosen = jax.vmap(chosen_arms, in_axes=(None, 1), out_axes=1)(seen.context, seen.action)

@@ -7,24 +7,26 @@ import jax.numpy as jnp
 from annotated_types import Gt, doc
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxbandit.agents import bounded, exploration, settings
+from jaxbandit._core.hyperparameters import flat_settings
+from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
 
+@flat_settings
 def exp3(
     spec: Spec,
     *,
     eta: Annotated[Traced, Gt(0), doc("learning rate; about sqrt(ln K / (K n)) for n interactions")] = 0.01,
-    reward_low: bounded.RewardLow = None,
-    reward_high: bounded.RewardHigh = None,
+    rewards: RewardRange = RewardRange(),
 ) -> Agent[Float[Array, " K"]]:
-    """Draw an arm by softmax(eta w); then w_a += 1 - 1{a = A} (1 - r) / p_A for every arm a.
+    """Draw arm a with p_a = softmax_a(eta G); then G_a <- G_a + 1 - 1{a was taken} (1 - r) / p_a for every arm.
 
-    Rewards are scaled to [0, 1]. Only differences of w matter; the highest is kept at 0.
-    Source: Lattimore & Szepesvári 2020, chapter 11.
+    Rewards are scaled to [0, 1]. Only differences of G, the estimated gains, matter; the highest is kept at 0.
+    Source: Lattimore & Szepesvári 2020, "Bandit algorithms", chapter 11, https://doi.org/10.1017/9781108571401.
     """
     settings.require_fixed_arms(spec, "exp3")
-    bounds = bounded.reward_bounds(spec, reward_low, reward_high)
+    bounds = settings.reward_bounds(spec, rewards)
 
     def probabilities(state: Float[Array, " K"], context: Context) -> Float[Array, "B K"]:
         scores = jnp.tile(eta * state[None], (context.user.shape[0], 1))
@@ -36,7 +38,7 @@ def exp3(
         return Decision(action, jnp.take_along_axis(probability, action[:, None], axis=1, mode="clip")[:, 0])
 
     def update(key: Key[Array, ""], state: Float[Array, " K"], seen: Interaction) -> Float[Array, " K"]:
-        reward = bounded.to_unit(seen.reward, bounds)
+        reward = settings.to_unit(seen.reward, bounds)
         gain = gains(spec.num_actions, seen.action, reward, seen.memory, seen.context.mask)
         total = state + jnp.sum(gain * seen.weight[:, None], axis=0)
         return total - jnp.max(total)
@@ -51,10 +53,12 @@ def gains(
     propensity: Float[Array, " B"],
     mask: Bool[Array, "B K"] | None = None,
 ) -> Float[Array, "B K"]:
-    """Estimate the reward of every arm without bias: 1 - 1{a = A} (1 - r) / p_A.
+    """Estimate the reward of every arm without bias: 1 - 1{a was taken} (1 - r) / p_a.
 
     An arm that the mask forbids is credited with r, what was earned without it: it neither gains nor loses on average
-    against the policy (a specialist that sleeps; Freund et al. 1997).
+    against the policy.
+    Source of that: Freund, Schapire, Singer & Warmuth 1997, "Using and combining predictors that specialize",
+    https://doi.org/10.1145/258533.258616.
     """
     gain = 1 - jax.nn.one_hot(action, num_actions) * ((1 - reward) / propensity)[:, None]
     return gain if mask is None else jnp.where(mask, gain, reward[:, None])

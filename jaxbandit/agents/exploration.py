@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from jaxbandit._core import prng
-from jaxbandit.types import Context
+from jaxbandit.types import Context, Traced
 
 Ties = Literal["random", "first"]
 FEW_ARMS = 32
@@ -20,7 +20,7 @@ def allowed(context: Context, scores: Float[Array, "B K"]) -> Float[Array, "B K"
 
 
 def upper_bounds(
-    context: Context, mean: Float[Array, "B K"], variance: Float[Array, "B K"], alpha: Float[Array, ""] | float
+    context: Context, mean: Float[Array, "B K"], variance: Float[Array, "B K"], alpha: Traced
 ) -> Float[Array, "B K"]:
     """Score the arms by mean + alpha standard deviations; those that the mask forbids by -inf."""
     return allowed(context, mean + alpha * jnp.sqrt(variance))
@@ -68,7 +68,7 @@ def epsilon_greedy(
     key: Key[Array, ""],
     context: Context,
     scores: Float[Array, "B K"],
-    epsilon: Float[Array, ""] | float,
+    epsilon: Traced,
     ties: Ties = "random",
 ) -> Int[Array, " B"]:
     """Take a uniform allowed arm, the greedy one included, with probability epsilon; else a best one."""
@@ -107,7 +107,7 @@ def inverse_gap(
 
 
 def boltzmann(
-    key: Key[Array, ""], context: Context, scores: Float[Array, "B K"], temperature: Float[Array, ""] | float
+    key: Key[Array, ""], context: Context, scores: Float[Array, "B K"], temperature: Traced
 ) -> Int[Array, " B"]:
     """Draw an allowed arm with probability softmax(scores / temperature)."""
     noisy = scores / temperature + jax.random.gumbel(key, scores.shape)
@@ -119,7 +119,7 @@ def boltzmann_gumbel(
     context: Context,
     scores: Float[Array, "B K"],
     pulls: Float[Array, " K"],
-    scale: Float[Array, ""] | float,
+    scale: Traced,
     ties: Ties = "random",
 ) -> Int[Array, " B"]:
     """Take argmax f_a + C / sqrt(N_a) Z_a, Z ~ Gumbel(0, 1); one never pulled goes first.
@@ -151,16 +151,14 @@ def uniform_probabilities(context: Context, num_actions: int) -> Float[Array, "B
 
 
 def epsilon_greedy_probabilities(
-    context: Context, scores: Float[Array, "B K"], epsilon: Float[Array, ""] | float, ties: Ties = "random"
+    context: Context, scores: Float[Array, "B K"], epsilon: Traced, ties: Ties = "random"
 ) -> Float[Array, "B K"]:
     """Probability that `epsilon_greedy` takes each arm."""
     best = greedy_probabilities(allowed(context, scores), ties)
     return epsilon * uniform_probabilities(context, scores.shape[1]) + (1 - epsilon) * best
 
 
-def boltzmann_probabilities(
-    context: Context, scores: Float[Array, "B K"], temperature: Float[Array, ""] | float
-) -> Float[Array, "B K"]:
+def boltzmann_probabilities(context: Context, scores: Float[Array, "B K"], temperature: Traced) -> Float[Array, "B K"]:
     """Probability that `boltzmann` takes each arm."""
     return jax.nn.softmax(allowed(context, scores / temperature), axis=-1)
 

@@ -8,6 +8,7 @@ from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
 from jaxbandit.agents.models import features, gaussian
 from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.agents.settings import LinearSettings
 from jaxbandit.types import Agent, Context, Decision, Spec, Traced
 
 
@@ -20,17 +21,18 @@ def hybrid_linucb(
     add_bias: settings.AddBias = False,
     ties: settings.Ties = "random",
 ) -> Agent[Posterior]:
-    """Take argmax_a z'beta + x'theta_a + alpha s_a, beta shared by all arms; z = x = the user's features.
+    """Take argmax_a x'beta + x'theta_a + alpha s_a, beta shared by all arms; x is the user's features.
 
-    Fixed arms have no features, so that z, the paper's features of user and arm together, are those of the user too.
-    Source: Li et al. 2010, Algorithm 2.
+    The paper has features of user and arm together for beta; fixed arms have none, so that they are x too.
+    Source: Li, Chu, Langford & Schapire 2010, "A contextual-bandit approach to personalized news article
+    recommendation", Algorithm 2, https://arxiv.org/abs/1003.0146.
     """
     settings.require_fixed_arms(spec, "hybrid-linucb")
-    model = make_model(spec, "concat", add_bias, gamma)
+    model = make_model(spec, LinearSettings(tikhonov_weight, add_bias), gamma)
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
         user = features.with_bias(context.user, add_bias)
-        mean, variance = predict(user, gaussian.solve(state, tikhonov_weight), tikhonov_weight)
+        mean, variance = predict(user, model.solve(state), tikhonov_weight)
         scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
@@ -42,8 +44,9 @@ def predict(
 ) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
     """Mean and variance of the reward of every arm, from the statistics of disjoint models.
 
-    With z = x the paper's B_a is M_a - ridge I, so that all else follows from the M_a and b_a: A0 = ridge (I + sum_a
-    (I - ridge M_a^-1)), b0 = ridge sum_a M_a^-1 b_a, and the part of x that beta explains in arm a, ridge M_a^-1 x.
+    The paper's B_a is M_a - lambda I here, so that all else follows from the M_a and theta_a: its
+    A_0 = lambda (I + sum_a (I - lambda M_a^-1)), b_0 = lambda sum_a theta_a, beta = A_0^-1 b_0,
+    f_a = x'theta_a + y_a'beta and s_a^2 = x' M_a^-1 x + y_a' A_0^-1 y_a with y_a = lambda M_a^-1 x.
     """
     num_arms, dim = solution.mean.shape
     inverse = einsum("kei,kej->kij", solution.whitener, solution.whitener)

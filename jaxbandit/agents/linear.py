@@ -1,7 +1,12 @@
-"""Linear agents: LinUCB, LinTS, LinGreedy; one model per arm where arms are fixed, one shared model otherwise."""
+"""Linear agents: LinUCB, LinTS and LinGreedy; one model per arm where arms are fixed, one shared model otherwise.
+
+In the notation of `jaxbandit.agents`: a round turns A into gamma A + sum w x x' and b into gamma b + sum w r x;
+M = A + lambda I and theta = M^-1 b are solved once in the next round, for all of its users.
+"""
 
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from functools import partial
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,104 +14,95 @@ from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import features, gaussian
 from jaxbandit.agents.models.gaussian import Posterior, Solution
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, chosen_arms
+from jaxbandit.agents.settings import LinearSettings
+from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
+
+Sampling: TypeAlias = Literal["theta", "arm"]
 
 
 class Model(NamedTuple):
-    """A linear reward model of a fixed shape, as pure functions of a solved posterior."""
+    """A linear model of rewards as pure functions of its posterior."""
 
     dim: int
     init: Callable[[], Posterior]
-    predict: Callable[[Context, Solution], tuple[Float[Array, "B K"], Float[Array, "B K"]]]  # mean, variance
-    perturb: Callable[[Context, Solution, Float[Array, "B *K d"]], Float[Array, "B K"]]  # x'L'^-1 z
+    solve: Callable[[Posterior], Solution]
+    predict: Callable[[Context, Solution], tuple[Float[Array, "B K"], Float[Array, "B K"]]]  # f, s^2
+    perturb: Callable[[Context, Solution, Float[Array, "B *K d"]], Float[Array, "B K"]]  # x_a'L'^-1 xi
     update: Callable[[Posterior, Interaction], Posterior]
 
 
+class Rule(NamedTuple):
+    """How arms are chosen once the posterior is solved."""
+
+    action: Callable[[Key[Array, ""], Context, Solution], Int[Array, " B"]]
+    probabilities: Callable[[Context, Solution], Float[Array, "B K"]] | None = None
+
+
+@flat_settings
 def linucb(
     spec: Spec,
     *,
     alpha: settings.Alpha = 1.0,
     gamma: settings.Gamma = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
+    linear: LinearSettings = LinearSettings(),
     ties: settings.Ties = "random",
 ) -> Agent[Posterior]:
-    """Take argmax_a x'theta + alpha sqrt(x' M^-1 x).
+    """Take argmax_a x_a'theta + alpha sqrt(x_a' M^-1 x_a).
 
-    Source: Li et al. 2010, Algorithm 1 (disjoint); Chu et al. 2011 (shared).
+    Sources: Li, Chu, Langford & Schapire 2010, "A contextual-bandit approach to personalized news article
+    recommendation", Algorithm 1 (a model per arm), https://arxiv.org/abs/1003.0146; Chu, Li, Reyzin & Schapire 2011,
+    "Contextual bandits with linear payoff functions" (a shared one), https://proceedings.mlr.press/v15/chu11a.html.
     """
-
-    def scores(context: Context, model: Model, solution: Solution) -> Float[Array, "B K"]:
-        mean, variance = model.predict(context, solution)
-        return exploration.upper_bounds(context, mean, variance, alpha)
-
-    def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
-        return exploration.greedy(key, scores(context, model, solution), ties)
-
-    def chances(context: Context, model: Model, solution: Solution) -> Float[Array, "B K"]:
-        return exploration.greedy_probabilities(scores(context, model, solution), ties)
-
-    return _agent(make_model(spec, features, add_bias, gamma), tikhonov_weight, choose, chances)
+    model = make_model(spec, linear, gamma)
+    return posterior_agent(model, upper_bound_rule(model, alpha, ties))
 
 
+@flat_settings
 def lints(
     spec: Spec,
     *,
     alpha: settings.Alpha = 1.0,
     gamma: settings.Gamma = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
+    linear: LinearSettings = LinearSettings(),
     sampling: Annotated[
-        Literal["theta", "arm"], doc("draw parameters once per user, or each arm's score on its own as TF-Agents does")
+        Sampling, doc("draw parameters once per user, or each arm's score on its own as TF-Agents does")
     ] = "theta",
     ties: settings.Ties = "random",
 ) -> Agent[Posterior]:
-    """Take argmax_a x'theta~, theta~ = theta + alpha L'^-1 z, one draw per user (and model).
+    """Take argmax_a x_a'theta~, theta~ = theta + alpha L'^-1 xi, one draw per user (and model).
 
-    `sampling="arm"` draws each score from N(x'theta, (alpha s)^2) instead, which over-explores with a shared model.
-    Source: Agrawal & Goyal 2013.
+    `sampling="arm"` draws each score from N(f_a, alpha^2 s_a^2) instead, which over-explores with a shared model.
+    Source: Agrawal & Goyal 2013, "Thompson sampling for contextual bandits with linear payoffs",
+    https://arxiv.org/abs/1209.3352.
     """
-
-    def choose(key: Key[Array, ""], context: Context, model: Model, solution: Solution) -> Int[Array, " B"]:
-        noise_key, tie_key = prng.split(key)
-        mean, variance = model.predict(context, solution)
-        if sampling == "arm":
-            deviation = jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
-        else:
-            models = solution.mean.shape[:-1]
-            noise = jax.random.normal(noise_key, (mean.shape[0], *models, model.dim))
-            deviation = model.perturb(context, solution, noise)
-        return exploration.greedy(tie_key, exploration.allowed(context, mean + alpha * deviation), ties)
-
-    return _agent(make_model(spec, features, add_bias, gamma), tikhonov_weight, choose)
+    model = make_model(spec, linear, gamma)
+    return posterior_agent(model, sampling_rule(model, alpha, ties, sampling))
 
 
+@flat_settings
 def greedy(
     spec: Spec,
     *,
     epsilon: settings.Epsilon = 0.1,
     gamma: settings.Gamma = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
+    linear: LinearSettings = LinearSettings(),
     ties: settings.Ties = "random",
 ) -> Agent[tuple[Posterior, Array]]:
-    """Take argmax_a x'theta, and with probability epsilon a uniform allowed arm (LinGreedy)."""
-    model = make_model(spec, features, add_bias, gamma)
+    """Take argmax_a x_a'theta, and with probability epsilon a uniform allowed arm (LinGreedy)."""
+    model = make_model(spec, linear, gamma)
 
     def select(key: Key[Array, ""], state: tuple[Posterior, Array], context: Context) -> Decision:
-        mean, _ = model.predict(context, gaussian.solve(state[0], tikhonov_weight))
+        mean, _ = model.predict(context, model.solve(state[0]))
         probability = settings.at_count(epsilon, state[1])
         return Decision(exploration.epsilon_greedy(key, context, mean, probability, ties))
 
     def probabilities(state: tuple[Posterior, Array], context: Context) -> Float[Array, "B K"]:
-        mean, _ = model.predict(context, gaussian.solve(state[0], tikhonov_weight))
+        mean, _ = model.predict(context, model.solve(state[0]))
         return exploration.epsilon_greedy_probabilities(context, mean, settings.at_count(epsilon, state[1]), ties)
 
     return Agent(
@@ -117,61 +113,83 @@ def greedy(
     )
 
 
-def make_model(spec: Spec, features: features.Features, add_bias: bool, gamma: Float[Array, ""] | float) -> Model:
-    """Make the disjoint model where arms are fixed, the shared one where they have features."""
-    return _disjoint(spec, add_bias, gamma) if spec.arm_dim == 0 else _shared(spec, features, add_bias, gamma)
+def upper_bound_rule(model: Model, alpha: Traced, ties: exploration.Ties) -> Rule:
+    """Take argmax_a f_a + alpha s_a."""
 
+    def scores(context: Context, solution: Solution) -> Float[Array, "B K"]:
+        mean, variance = model.predict(context, solution)
+        return exploration.upper_bounds(context, mean, variance, alpha)
 
-def _agent(
-    model: Model,
-    tikhonov_weight: Float[Array, ""] | float,
-    choose: Callable[..., Array],
-    chances: Callable[..., Array] | None = None,
-) -> Agent[Posterior]:
-    """Act on the posterior solved once per round; update it once with the whole batch."""
-
-    def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
-        return Decision(choose(key, context, model, gaussian.solve(state, tikhonov_weight)))
-
-    def probabilities(state: Posterior, context: Context) -> Float[Array, "B K"]:
-        assert chances is not None
-        return chances(context, model, gaussian.solve(state, tikhonov_weight))
-
-    return Agent(
-        init=lambda key: model.init(),
-        select=select,
-        update=lambda key, state, interaction: model.update(state, interaction),
-        probabilities=probabilities if chances else None,
+    return Rule(
+        lambda key, context, solution: exploration.greedy(key, scores(context, solution), ties),
+        lambda context, solution: exploration.greedy_probabilities(scores(context, solution), ties),
     )
 
 
-def _disjoint(spec: Spec, add_bias: bool, gamma: Float[Array, ""] | float) -> Model:
-    dim = features.dim("concat", spec, add_bias)
+def sampling_rule(model: Model, alpha: Traced, ties: exploration.Ties, sampling: Sampling = "theta") -> Rule:
+    """Take argmax_a x_a'theta~ with a theta~ for each user, or argmax_a f_a + alpha s_a xi_a."""
 
-    def predict(context: Context, solution: Solution) -> tuple[Array, Array]:
-        user = features.with_bias(context.user, add_bias)
-        white = einsum("bd,ked->bke", user, solution.whitener)
-        return einsum("bd,kd->bk", user, solution.mean), jnp.sum(white * white, axis=-1)
+    def action(key: Key[Array, ""], context: Context, solution: Solution) -> Int[Array, " B"]:
+        noise_key, tie_key = prng.split(key)
+        mean, variance = model.predict(context, solution)
+        if sampling == "arm":
+            deviation = jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
+        else:
+            models = solution.mean.shape[:-1]
+            noise = jax.random.normal(noise_key, (mean.shape[0], *models, model.dim))
+            deviation = model.perturb(context, solution, noise)
+        return exploration.greedy(tie_key, exploration.allowed(context, mean + alpha * deviation), ties)
 
-    def perturb(context: Context, solution: Solution, noise: Array) -> Array:
-        user = features.with_bias(context.user, add_bias)
+    return Rule(action)
+
+
+def posterior_agent(model: Model, rule: Rule) -> Agent[Posterior]:
+    """Act by `rule` on the posterior solved once per round; update it once with the whole batch."""
+
+    def probabilities(state: Posterior, context: Context) -> Float[Array, "B K"]:
+        assert rule.probabilities is not None
+        return rule.probabilities(context, model.solve(state))
+
+    return Agent(
+        init=lambda key: model.init(),
+        select=lambda key, state, context: Decision(rule.action(key, context, model.solve(state))),
+        update=lambda key, state, interaction: model.update(state, interaction),
+        probabilities=probabilities if rule.probabilities else None,
+    )
+
+
+def make_model(spec: Spec, linear: LinearSettings, gamma: Traced = 1.0) -> Model:
+    """Make the disjoint model where arms are fixed, the shared one where they have features."""
+    return _shared(spec, linear, gamma) if spec.arm_dim else _disjoint(spec, linear, gamma)
+
+
+def _disjoint(spec: Spec, linear: LinearSettings, gamma: Traced) -> Model:
+    dim = features.dim("concat", spec, linear.add_bias)
+
+    def predict(context: Context, solution: Solution) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
+        return gaussian.predict_each(solution, features.with_bias(context.user, linear.add_bias))
+
+    def perturb(context: Context, solution: Solution, noise: Float[Array, "B K d"]) -> Float[Array, "B K"]:
+        user = features.with_bias(context.user, linear.add_bias)
         return jnp.sum(einsum("bd,ked->bke", user, solution.whitener) * noise, axis=-1)
 
     def update(state: Posterior, seen: Interaction) -> Posterior:
-        user = features.with_bias(seen.context.user, add_bias)
+        user = features.with_bias(seen.context.user, linear.add_bias)
         one_hot = jax.nn.one_hot(seen.action, spec.num_actions)
         return gaussian.update_each(state, one_hot, user, seen.reward, seen.weight, gamma)
 
-    return Model(dim, lambda: gaussian.init(dim, spec.num_actions), predict, perturb, update)
+    solve = partial(gaussian.solve, tikhonov_weight=linear.tikhonov_weight)
+    return Model(dim, lambda: gaussian.init(dim, spec.num_actions), solve, predict, perturb, update)
 
 
-def _shared(spec: Spec, kind: features.Features, add_bias: bool, gamma: Float[Array, ""] | float) -> Model:
+def _shared(spec: Spec, linear: LinearSettings, gamma: Traced) -> Model:
+    kind, add_bias = linear.features, linear.add_bias
     dim = features.dim(kind, spec, add_bias)
 
-    def predict(context: Context, solution: Solution) -> tuple[Array, Array]:
+    def predict(context: Context, solution: Solution) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
         return features.predict(kind, add_bias, context, solution)
 
-    def perturb(context: Context, solution: Solution, noise: Array) -> Array:
+    def perturb(context: Context, solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B K"]:
         return features.linear(kind, add_bias, context, gaussian.sample(solution, noise))
 
     def update(state: Posterior, seen: Interaction) -> Posterior:
@@ -179,4 +197,5 @@ def _shared(spec: Spec, kind: features.Features, add_bias: bool, gamma: Float[Ar
         parts = features.parts(kind, add_bias, seen.context.user, arm)
         return gaussian.update(state, parts, seen.reward, seen.weight, gamma)
 
-    return Model(dim, lambda: gaussian.init(dim), predict, perturb, update)
+    solve = partial(gaussian.solve, tikhonov_weight=linear.tikhonov_weight)
+    return Model(dim, lambda: gaussian.init(dim), solve, predict, perturb, update)

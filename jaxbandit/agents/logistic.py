@@ -1,6 +1,11 @@
-"""Logistic agents: UCB and Thompson sampling on an online logistic regression; arms as in the linear agents."""
+"""Logistic agents: UCB and Thompson sampling on an online logistic regression; arms as in the linear agents.
+
+E r = sigmoid(x_a'theta) for rewards scaled to [0, 1]. theta is the mode of the posterior, M = A + lambda I its
+curvature there: A <- A + sum w q (1 - q) x x', q = sigmoid(x'theta), after every round. Nothing is forgotten.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import jax
@@ -8,17 +13,26 @@ import jax.numpy as jnp
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Int, Key
 
-from jaxbandit._core import prng
+from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit._core.linalg import einsum
-from jaxbandit.agents import bounded, exploration, settings
-from jaxbandit.agents.linear import Model, make_model
+from jaxbandit.agents import settings
+from jaxbandit.agents.linear import Model, Rule, make_model, sampling_rule, upper_bound_rule
 from jaxbandit.agents.models import features, gaussian
 from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.agents.settings import LinearSettings, RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
 
 SHARES = (*(0.5**i for i in range(8)), 0.0)  # of a Newton step, that are tried
 
-NewtonSteps = Annotated[int, Ge(1), doc("Newton steps of each update")]
+
+@dataclass(frozen=True)
+class LogisticSettings:
+    """Settings of a logistic agent, its width of exploration aside."""
+
+    linear: LinearSettings = LinearSettings()
+    newton_steps: Annotated[int, Ge(1), doc("Newton steps of each update")] = 3
+    ties: settings.Ties = "random"
+    rewards: RewardRange = RewardRange()
 
 
 class Laplace(NamedTuple):
@@ -31,71 +45,45 @@ class Laplace(NamedTuple):
 class Batch(NamedTuple):
     """What models learn from."""
 
-    member: Float[Array, "B M"]  # one-hot: the model of each row
+    member: Float[Array, "B M"]  # one-hot: the model of each interaction
     features: Float[Array, "B d"]
     reward: Float[Array, " B"]  # in [0, 1]
     weight: Float[Array, " B"]
 
 
+@flat_settings
 def logistic_ucb(
-    spec: Spec,
-    *,
-    alpha: settings.Alpha = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
-    newton_steps: NewtonSteps = 3,
-    ties: settings.Ties = "random",
-    reward_low: bounded.RewardLow = None,
-    reward_high: bounded.RewardHigh = None,
+    spec: Spec, *, alpha: settings.Alpha = 1.0, logistic: LogisticSettings = LogisticSettings()
 ) -> Agent[Laplace]:
-    """Take argmax_a x'theta + alpha sqrt(x' H^-1 x), E r = sigmoid(x'theta), H the curvature of the loss.
+    """Take argmax_a x_a'theta + alpha sqrt(x_a' M^-1 x_a), E r = sigmoid(x_a'theta), M the curvature of the loss.
 
-    Rewards are scaled to [0, 1]. Source: Filippi et al. 2010; Li et al. 2017 (UCB-GLM), here with H as Laplace has it.
+    Sources: Filippi, Cappé, Garivier & Szepesvári 2010, "Parametric bandits: the generalized linear case",
+    https://papers.nips.cc/paper/4166-parametric-bandits-the-generalized-linear-case; Li, Lu & Zhou 2017, "Provably
+    optimal algorithms for generalized linear contextual bandits" (UCB-GLM), https://arxiv.org/abs/1703.00048. Their
+    matrix has no factors q (1 - q).
     """
-    model = make_model(spec, features, add_bias, 1.0)
-
-    def choose(key: Key[Array, ""], context: Context, solution: Solution) -> Int[Array, " B"]:
-        mean, variance = model.predict(context, solution)
-        return exploration.greedy(key, exploration.upper_bounds(context, mean, variance, alpha), ties)
-
-    bounds = bounded.reward_bounds(spec, reward_low, reward_high)
-    return _agent(spec, model, _observe(spec, features, add_bias, bounds), tikhonov_weight, newton_steps, choose)
+    model = make_model(spec, logistic.linear)
+    return laplace_agent(spec, model, logistic, upper_bound_rule(model, alpha, logistic.ties))
 
 
+@flat_settings
 def logistic_ts(
-    spec: Spec,
-    *,
-    alpha: settings.Alpha = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
-    newton_steps: NewtonSteps = 3,
-    ties: settings.Ties = "random",
-    reward_low: bounded.RewardLow = None,
-    reward_high: bounded.RewardHigh = None,
+    spec: Spec, *, alpha: settings.Alpha = 1.0, logistic: LogisticSettings = LogisticSettings()
 ) -> Agent[Laplace]:
-    """Take argmax_a x'theta~, theta~ ~ N(theta, alpha^2 H^-1) a draw per user, E r = sigmoid(x'theta).
+    """Take argmax_a x_a'theta~, theta~ ~ N(theta, alpha^2 M^-1) a draw per user, E r = sigmoid(x_a'theta).
 
-    Rewards are scaled to [0, 1]. Source: Chapelle & Li 2011, Algorithm 3, with the whole of H in place of its diagonal.
+    Source: Chapelle & Li 2011, "An empirical evaluation of Thompson sampling", Algorithm 3,
+    https://papers.nips.cc/paper/4321-an-empirical-evaluation-of-thompson-sampling, with the whole of M in place of its
+    diagonal.
     """
-    model = make_model(spec, features, add_bias, 1.0)
-
-    def choose(key: Key[Array, ""], context: Context, solution: Solution) -> Int[Array, " B"]:
-        noise_key, tie_key = prng.split(key)
-        mean, _ = model.predict(context, solution)
-        noise = jax.random.normal(noise_key, (mean.shape[0], *solution.mean.shape[:-1], model.dim))
-        scores = mean + alpha * model.perturb(context, solution, noise)
-        return exploration.greedy(tie_key, exploration.allowed(context, scores), ties)
-
-    bounds = bounded.reward_bounds(spec, reward_low, reward_high)
-    return _agent(spec, model, _observe(spec, features, add_bias, bounds), tikhonov_weight, newton_steps, choose)
+    model = make_model(spec, logistic.linear)
+    return laplace_agent(spec, model, logistic, sampling_rule(model, alpha, logistic.ties))
 
 
 def learn(state: Laplace, batch: Batch, ridge: Traced, newton_steps: int) -> Laplace:
     """Move to the mode of the old Gaussian times the likelihood of a batch, and add the batch's curvature there.
 
-    H <- H + sum w p (1 - p) x x', p = sigmoid(x'theta). A Newton step is halved until the loss does not rise.
+    A Newton step is halved until the loss does not rise.
     """
 
     def curvature(mean: Float[Array, "M d"]) -> Float[Array, "M d d"]:
@@ -140,42 +128,40 @@ def _times(state: Laplace, ridge: Traced, vector: Float[Array, "M d"]) -> Float[
     return einsum("kij,kj->ki", state.precision, vector) + ridge * vector
 
 
-def _observe(
-    spec: Spec, kind: features.Features, add_bias: bool, bounds: tuple[float, float]
-) -> Callable[[Interaction], Batch]:
-    """Make the function that reads off an interaction what the models learn from."""
-
-    def observe(seen: Interaction) -> Batch:
-        if spec.arm_dim == 0:
-            member, x = jax.nn.one_hot(seen.action, spec.num_actions), features.with_bias(seen.context.user, add_bias)
-        else:
-            member = jnp.ones((seen.action.shape[0], 1))
-            x = features.joint(kind, add_bias, seen.context.user, chosen_arms(seen.context, seen.action))
-        return Batch(member, x, bounded.to_unit(seen.reward, bounds), seen.weight)
-
-    return observe
-
-
-def _agent(
-    spec: Spec,
-    model: Model,
-    observe: Callable[[Interaction], Batch],
-    ridge: Traced,
-    newton_steps: int,
-    choose: Callable[[Key[Array, ""], Context, Solution], Array],
-) -> Agent[Laplace]:
-    """Act on the Gaussian solved once per round; learn once from the whole batch."""
+def laplace_agent(spec: Spec, model: Model, logistic: LogisticSettings, rule: Rule) -> Agent[Laplace]:
+    """Act by `rule` on the Gaussian solved once per round; learn once from the whole batch."""
     models = 1 if spec.arm_dim else spec.num_actions
+    batch_of = _batches(spec, logistic)
 
     def select(key: Key[Array, ""], state: Laplace, context: Context) -> Decision:
-        solved = gaussian.solve(Posterior(state.precision, state.mean, jnp.zeros(models)), ridge)
+        solved = model.solve(Posterior(state.precision, state.mean, jnp.zeros(models)))
         solution = Solution(state.mean, solved.whitener)
         if spec.arm_dim:
             solution = Solution(solution.mean[0], solution.whitener[0])
-        return Decision(choose(key, context, solution))
+        return Decision(rule.action(key, context, solution))
+
+    def update(key: Key[Array, ""], state: Laplace, seen: Interaction) -> Laplace:
+        return learn(state, batch_of(seen), logistic.linear.tikhonov_weight, logistic.newton_steps)
 
     return Agent(
         init=lambda key: Laplace(jnp.zeros((models, model.dim)), jnp.zeros((models, model.dim, model.dim))),
         select=select,
-        update=lambda key, state, seen: learn(state, observe(seen), ridge, newton_steps),
+        update=update,
     )
+
+
+def _batches(spec: Spec, logistic: LogisticSettings) -> Callable[[Interaction], Batch]:
+    """Make the function that reads off an interaction what the models learn from."""
+    bounds, linear = settings.reward_bounds(spec, logistic.rewards), logistic.linear
+
+    def batch_of(seen: Interaction) -> Batch:
+        if spec.arm_dim:
+            member = jnp.ones((seen.action.shape[0], 1))
+            arms = chosen_arms(seen.context, seen.action)
+            x = features.joint(linear.features, linear.add_bias, seen.context.user, arms)
+        else:
+            member = jax.nn.one_hot(seen.action, spec.num_actions)
+            x = features.with_bias(seen.context.user, linear.add_bias)
+        return Batch(member, x, settings.to_unit(seen.reward, bounds), seen.weight)
+
+    return batch_of

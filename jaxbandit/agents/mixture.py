@@ -1,6 +1,7 @@
 """A mixture of agents by EXP3: which of them to follow is a bandit of its own. It knows nothing of what they learn."""
 
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +10,17 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError, unknown
-from jaxbandit._core.hyperparameters import Form
-from jaxbandit.agents import bounded, exploration
+from jaxbandit._core.hyperparameters import Form, flat_settings
+from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.exp3 import gains
-from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
+from jaxbandit.agents.settings import RewardRange
+from jaxbandit.types import Agent, Context, Decision, Interaction, Probabilities, Spec, Traced
 
 
 class MixtureState(NamedTuple):
     """What each agent has learned, and how well they did."""
 
-    agents: tuple[Any, ...]
+    agents: tuple[PyTree, ...]
     gains: Float[Array, " J"]  # G, of which only differences matter; the highest is kept at 0
     temperature: Float[Array, ""]  # T
 
@@ -31,6 +33,7 @@ class Drawn(NamedTuple):
     memory: tuple[PyTree[Shaped[Array, "B ..."]], ...]
 
 
+@flat_settings
 def exp3_mixture(
     spec: Spec,
     *,
@@ -39,35 +42,22 @@ def exp3_mixture(
     ] = "linucb+lints",
     forgetting: Annotated[Traced, Gt(0), Le(1), doc("factor of the gains of agents in each update")] = 0.999,
     least_temperature: Annotated[Traced, Gt(0), doc("temperature T of the choice of agents before it grows")] = 100.0,
-    reward_low: bounded.RewardLow = None,
-    reward_high: bounded.RewardHigh = None,
+    rewards: RewardRange = RewardRange(),
 ) -> Agent[MixtureState]:
     """Draw an agent j by softmax(G / T) for each user: only its arm is played, and only j learns from it.
 
-    G_j <- forgetting (G_j + 1 - sum over its users of (1 - r) / p_j), T <- max(least_temperature, sqrt(T^2 + B)), with
-    rewards scaled to [0, 1].
-    Source: TF-Agents, Exp3MixtureAgent, where T is at least 1000.
+    G_j <- forgetting (G_j + 1 - sum over its users of (1 - r) / p_j), T <- max(least_temperature, sqrt(T^2 + B)), p_j
+    the probability of agent j, with rewards scaled to [0, 1].
+    Source: Guadarrama et al. 2018, TF-Agents, Exp3MixtureAgent, where T is at least 1000,
+    https://github.com/tensorflow/agents.
     """
-    bounds = bounded.reward_bounds(spec, reward_low, reward_high)
+    bounds = settings.reward_bounds(spec, rewards)
     parts = _make(spec._replace(reward_range=bounds), agents)
-
-    def shares(state: MixtureState) -> Float[Array, " J"]:
-        return jax.nn.softmax(state.gains / jnp.maximum(state.temperature, least_temperature))
-
-    def select(key: Key[Array, ""], state: MixtureState, context: Context) -> Decision:
-        keys = prng.split(key, len(parts) + 1)
-        decisions = [part.select(keys[j], state.agents[j], context) for j, part in enumerate(parts)]
-        probability = shares(state)
-        drawn = exploration.draw(keys[-1], jnp.tile(probability[None], (context.user.shape[0], 1)))
-        actions = jnp.stack([decision.action for decision in decisions])
-        memory = tuple(decision.memory for decision in decisions)
-        action = jnp.take_along_axis(actions, drawn[None], axis=0, mode="clip")[0]
-        return Decision(action, Drawn(drawn, probability[drawn], memory))
 
     def update(key: Key[Array, ""], state: MixtureState, seen: Interaction) -> MixtureState:
         keys = prng.split(key, len(parts))
         learned = tuple(part.update(keys[j], state.agents[j], _own(seen, j)) for j, part in enumerate(parts))
-        scaled = seen._replace(reward=bounded.to_unit(seen.reward, bounds))
+        scaled = seen._replace(reward=settings.to_unit(seen.reward, bounds))
         total = forgetting * (state.gains + _gains(scaled, len(parts)))
         served = jnp.sum(seen.weight > 0).astype(jnp.float32)
         temperature = jnp.maximum(least_temperature, jnp.sqrt(state.temperature**2 + served))
@@ -78,13 +68,44 @@ def exp3_mixture(
         states = tuple(part.init(keys[j]) for j, part in enumerate(parts))
         return MixtureState(states, jnp.zeros(len(parts)), jnp.zeros(()))
 
-    def probabilities(state: MixtureState, context: Context) -> Float[Array, "B K"]:
-        chances = [teller(own, context) for teller, own in zip(tellers, state.agents, strict=True)]
-        return jnp.sum(shares(state)[:, None, None] * jnp.stack(chances), axis=0)
+    return Agent(
+        init,
+        lambda key, state, context: _select(key, parts, _shares(state, least_temperature), state, context),
+        update,
+        privileged=any(part.privileged for part in parts),
+        probabilities=_probabilities(parts, least_temperature),
+    )
 
-    tellers = [part.probabilities for part in parts if part.probabilities]
-    told = probabilities if len(tellers) == len(parts) else None
-    return Agent(init, select, update, privileged=any(part.privileged for part in parts), probabilities=told)
+
+def _shares(state: MixtureState, least_temperature: Traced) -> Float[Array, " J"]:
+    """Probabilities p_j of the agents."""
+    return jax.nn.softmax(state.gains / jnp.maximum(state.temperature, least_temperature))
+
+
+def _select(
+    key: Key[Array, ""], parts: Sequence[Agent], shares: Float[Array, " J"], state: MixtureState, context: Context
+) -> Decision:
+    """Draw an agent for each user and play its arm."""
+    keys = prng.split(key, len(parts) + 1)
+    decisions = [part.select(keys[j], state.agents[j], context) for j, part in enumerate(parts)]
+    drawn = exploration.draw(keys[-1], jnp.tile(shares[None], (context.user.shape[0], 1)))
+    actions = jnp.stack([decision.action for decision in decisions])
+    memory = tuple(decision.memory for decision in decisions)
+    action = jnp.take_along_axis(actions, drawn[None], axis=0, mode="clip")[0]
+    return Decision(action, Drawn(drawn, shares[drawn], memory))
+
+
+def _probabilities(parts: Sequence[Agent], least_temperature: Traced) -> Probabilities[MixtureState] | None:
+    """Mix the probabilities of all agents by their shares; None where an agent cannot tell its own."""
+    exact = [part.probabilities for part in parts if part.probabilities]
+    if len(exact) < len(parts):
+        return None
+
+    def probabilities(state: MixtureState, context: Context) -> Float[Array, "B K"]:
+        each = [one(learned, context) for one, learned in zip(exact, state.agents, strict=True)]
+        return jnp.sum(_shares(state, least_temperature)[:, None, None] * jnp.stack(each), axis=0)
+
+    return probabilities
 
 
 def _gains(seen: Interaction, num_agents: int) -> Float[Array, " J"]:

@@ -1,4 +1,4 @@
-"""Thompson sampling from linear posteriors that learn the noise of rewards too."""
+"""Thompson sampling from linear posteriors that learn the noise of rewards too. They forget nothing."""
 
 from typing import Annotated, NamedTuple
 
@@ -21,7 +21,7 @@ class State(NamedTuple):
     """What a NIG agent learns."""
 
     posterior: NIG
-    served: Int[Array, ""]  # users so far, until none is served in turn any more
+    served: Int[Array, ""]  # users so far, at most as many as the round robin serves
 
 
 def nig_lints(
@@ -34,17 +34,19 @@ def nig_lints(
     initial_pulls: InitialPulls = 2,
     ties: settings.Ties = "random",
 ) -> Agent[State] | Agent[NIG]:
-    """Take argmax_a x'beta~, sigma^2~ ~ InvGamma(a, b), beta~ ~ N(mu, sigma^2~ Lambda^-1), one draw per user.
+    """Take argmax_a x_a'theta~, theta~ ~ N(theta, sigma^2~ M^-1), sigma^2~ ~ InvGamma(c, d), one draw per user.
 
-    A constant 1 is appended to the user part. Defaults and the round robin of `initial_pulls` are those of the source.
-    Source: Riquelme et al. 2018, "linear full posterior sampling".
+    c = a0 + sum w / 2, d = b0 + (sum w r^2 - theta' M theta) / 2. A constant 1 is appended to the user part.
+    Defaults and the round robin of `initial_pulls` are those of the source.
+    Source: Riquelme, Tucker & Snoek 2018, "Deep Bayesian bandits showdown", linear full posterior sampling,
+    https://arxiv.org/abs/1802.09127.
     """
     if spec.arm_dim:
         return _shared(spec, a0, b0, tikhonov_weight, features, ties)
     return _disjoint(spec, a0, b0, tikhonov_weight, initial_pulls, ties)
 
 
-def in_turn(
+def round_robin(
     context: Context, scores: Float[Array, "B K"], served: Int[Array, ""], initial_pulls: int
 ) -> Float[Array, "B K"]:
     """Replace the scores of the first K * initial_pulls users by a round robin over allowed arms."""
@@ -55,8 +57,8 @@ def in_turn(
     return exploration.allowed(context, turns)
 
 
-def served(spec: Spec, before: Int[Array, ""], seen: Interaction, initial_pulls: int) -> Int[Array, ""]:
-    """Count the users that `in_turn` asks for, and no further: there are integers beyond which counts turn negative."""
+def count_served(spec: Spec, before: Int[Array, ""], seen: Interaction, initial_pulls: int) -> Int[Array, ""]:
+    """Count users as far as `round_robin` asks for them, so that the integer cannot overflow."""
     return jnp.minimum(before + seen.action.shape[0], spec.num_actions * initial_pulls)
 
 
@@ -69,12 +71,12 @@ def _disjoint(
     def select(key: Key[Array, ""], state: State, context: Context) -> Decision:
         draw_key, tie_key = prng.split(key)
         scores = normal_inverse_gamma.sample_scores(draw_key, state.posterior, features.with_bias(context.user), a0, b0)
-        return Decision(exploration.greedy(tie_key, in_turn(context, scores, state.served, initial_pulls), ties))
+        return Decision(exploration.greedy(tie_key, round_robin(context, scores, state.served, initial_pulls), ties))
 
     def update(key: Key[Array, ""], state: State, seen: Interaction) -> State:
         user = features.with_bias(seen.context.user)
         learned = normal_inverse_gamma.update(state.posterior, seen.action, user, seen.reward, seen.weight, ridge)
-        return State(learned, served(spec, state.served, seen, initial_pulls))
+        return State(learned, count_served(spec, state.served, seen, initial_pulls))
 
     return Agent(init, select, update)
 
@@ -84,8 +86,8 @@ def _shared(
 ) -> Agent[NIG]:
     def select(key: Key[Array, ""], state: NIG, context: Context) -> Decision:
         draw_key, tie_key = prng.split(key)
-        beta = normal_inverse_gamma.sample_parameters(draw_key, state, a0, b0, context.user.shape[0])
-        scores = features.linear(kind, True, context, beta)
+        theta = normal_inverse_gamma.sample_parameters(draw_key, state, a0, b0, context.user.shape[0])
+        scores = features.linear(kind, True, context, theta)
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, scores), ties))
 
     def update(key: Key[Array, ""], state: NIG, seen: Interaction) -> NIG:

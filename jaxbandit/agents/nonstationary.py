@@ -1,4 +1,7 @@
-"""Linear UCB for worlds that change: it forgets batches one by one as they grow old, or all of them by and by."""
+"""LinUCB for worlds that change: it forgets the oldest batch of a window, or all batches little by little.
+
+It detects no change: how much is forgotten is a setting.
+"""
 
 from typing import Annotated, NamedTuple
 
@@ -7,52 +10,55 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, doc
 from jaxtyping import Array, Float, Int, Key
 
+from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit._core.linalg import einsum
 from jaxbandit._core.memory import check_size
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
-from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models import features
 from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.agents.settings import LinearSettings
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, offered_arms
 
 
 class Window(NamedTuple):
-    """Statistics of the last w batches as a queue of two stacks: sums are only ever added to, so that nothing drifts.
+    """Statistics of the last W batches as a queue of two stacks: sums are only ever added to, so that nothing drifts.
 
-    Rounds come in blocks of w. At place i of a block, the ring holds the batches of this block before i, and from i on
+    Rounds come in blocks of W. At place i of a block, the ring holds the batches of this block before i, and from i on
     sums of the last block's batches from there to its end.
     """
 
-    ring: Posterior  # [w] of them
+    ring: Posterior  # [W] of them
     block: Posterior  # sum of this block
     total: Posterior  # sum of the window
 
 
 class Discounted(NamedTuple):
-    """Statistics under gamma, and x x' under gamma^2."""
+    """Statistics forgotten by gamma, and A forgotten by gamma^2."""
 
     once: Posterior
     twice: Float[Array, "*models d d"]
 
 
+@flat_settings
 def sliding_window_linucb(
     spec: Spec,
     *,
     window: Annotated[int, Ge(1), doc("batches that are remembered, w")] = 100,
     alpha: settings.Alpha = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
+    linear: LinearSettings = LinearSettings(),
     ties: settings.Ties = "random",
 ) -> Agent[Window]:
     """Take the arm that LinUCB takes if it has seen the last w batches alone.
 
-    Source: Cheung et al. 2019 (SW-UCB).
+    argmax_a x_a'theta + alpha sqrt(x_a' M^-1 x_a) with A and b the sums over the last `window` rounds.
+    Source: Cheung, Simchi-Levi & Zhu 2019, "Learning to optimize under non-stationarity", SW-UCB,
+    https://arxiv.org/abs/1810.03024.
 
     Raises:
         InputError: the window would take more than 1 GiB.
     """
-    model = make_model(spec, features, add_bias, 1.0)
+    model = make_model(spec, linear)
     check_size(jax.eval_shape(model.init), window, "window")
 
     def init(key: Key[Array, ""]) -> Window:
@@ -60,7 +66,7 @@ def sliding_window_linucb(
         return Window(jax.tree.map(lambda x: jnp.zeros((window, *x.shape)), empty), empty, model.init())
 
     def select(key: Key[Array, ""], state: Window, context: Context) -> Decision:
-        mean, variance = model.predict(context, gaussian.solve(state.total, tikhonov_weight))
+        mean, variance = model.predict(context, model.solve(state.total))
         scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
@@ -70,30 +76,30 @@ def sliding_window_linucb(
     return Agent(init, select, update)
 
 
+@flat_settings
 def discounted_linucb(
     spec: Spec,
     *,
     gamma: Annotated[Traced, Gt(0), Le(1), doc("forgetting factor of each update")] = 0.99,
     alpha: settings.Alpha = 1.0,
-    tikhonov_weight: settings.TikhonovWeight = 1.0,
-    add_bias: settings.AddBias = False,
-    features: settings.Features = "concat",
+    linear: LinearSettings = LinearSettings(),
     ties: settings.Ties = "random",
 ) -> Agent[Discounted]:
-    """Take argmax_a x'theta + alpha sqrt(x' V^-1 V~ V^-1 x), V and V~ discounted by gamma and gamma^2.
+    """Take argmax_a x_a'theta + alpha sqrt(x_a' M^-1 V M^-1 x_a), M and V discounted by gamma and gamma^2.
 
-    V = sum of gamma^age x x' + tikhonov_weight I, V~ likewise; age counts updates.
-    Source: Russac et al. 2019, Algorithm 1 (D-LinUCB).
+    M = sum of gamma^age w x x' + lambda I, V = sum of gamma^(2 age) w x x' + lambda I; age counts updates.
+    Source: Russac, Vernade & Cappé 2019, "Weighted linear bandits for non-stationary environments", Algorithm 1
+    (D-LinUCB), https://arxiv.org/abs/1909.09146.
     """
-    model = make_model(spec, features, add_bias, 1.0)
+    model = make_model(spec, linear)
 
     def init(key: Key[Array, ""]) -> Discounted:
         return Discounted(model.init(), model.init().precision)
 
     def select(key: Key[Array, ""], state: Discounted, context: Context) -> Decision:
-        solution = gaussian.solve(state.once, tikhonov_weight)
+        solution = model.solve(state.once)
         mean, _ = model.predict(context, solution)
-        variance = sandwich(_rows(spec, features, add_bias, context), solution, state.twice, tikhonov_weight)
+        variance = sandwich(_rows(spec, linear, context), solution, state.twice, linear.tikhonov_weight)
         scores = exploration.upper_bounds(context, mean, variance, alpha)
         return Decision(exploration.greedy(key, scores, ties))
 
@@ -122,7 +128,7 @@ def push(state: Window, batch: Posterior, place: Int[Array, ""]) -> Window:
 def sandwich(
     rows: Float[Array, "B #K d"], solution: Solution, twice: Float[Array, "*models d d"], ridge: Traced
 ) -> Float[Array, "B K"]:
-    """Compute x' V^-1 (twice + ridge I) V^-1 x of every arm."""
+    """Compute x_a' M^-1 (twice + ridge I) M^-1 x_a of every arm."""
     models = (None,) * (3 - twice.ndim)
     whitener = solution.whitener[models]
     white = einsum("b...d,...ed->b...e", rows, whitener)
@@ -130,8 +136,8 @@ def sandwich(
     return jnp.maximum(einsum("b...i,...ij,b...j->b...", y, twice[models], y), 0) + ridge * jnp.sum(y * y, axis=-1)
 
 
-def _rows(spec: Spec, kind: features.Features, add_bias: bool, context: Context) -> Float[Array, "B #K d"]:
+def _rows(spec: Spec, linear: LinearSettings, context: Context) -> Float[Array, "B #K d"]:
     """Features of every arm; of fixed arms those of the user."""
     if spec.arm_dim == 0:
-        return features.with_bias(context.user, add_bias)[:, None]
-    return features.joint(kind, add_bias, context.user[:, None], offered_arms(context))
+        return features.with_bias(context.user, linear.add_bias)[:, None]
+    return features.joint(linear.features, linear.add_bias, context.user[:, None], offered_arms(context))

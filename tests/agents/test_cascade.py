@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.agents.cascade import cascade_linucb, cascade_plackett_luce, looked_at, plackett_luce, top
+from jaxbandit.agents.cascade import cascade_linucb, cascade_plackett_luce, examined, plackett_luce, top
 from jaxbandit.agents.models import gaussian
 from jaxbandit.envs.cascade import cascade, clicks
 from jaxbandit.envs.outcome import slate_outcome
@@ -100,14 +100,14 @@ def test_the_best_arms_come_first_and_equal_ones_in_random_order():
     assert np.all(ranked[:, 1] != ranked[:, 2])
 
 
-def test_what_stands_below_a_click_was_not_looked_at():
+def test_what_stands_below_a_click_was_not_examined():
     reward = jnp.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    np.testing.assert_array_equal(looked_at(reward), np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]], bool))
+    np.testing.assert_array_equal(examined(reward), np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]], bool))
 
 
 @pytest.mark.parametrize("arm_dim", [0, 2])
 @pytest.mark.parametrize("make", [cascade_linucb, cascade_plackett_luce])
-def test_an_update_adds_the_pairs_that_were_looked_at_and_no_others(make, arm_dim):
+def test_an_update_adds_the_pairs_that_were_examined_and_no_others(make, arm_dim):
     rng = np.random.default_rng(0)
     agent = make(Spec(4, 3, arm_dim, slate_size=2), add_bias=False, features="concat")
     arms = jnp.asarray(rng.standard_normal((4, 4, arm_dim)), jnp.float32) if arm_dim else None

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from scipy.stats import beta
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.agents import bernoulli, bounded, exp3
+from jaxbandit.agents import bernoulli, exp3, settings
 from jaxbandit.agents.baselines import best_fixed_arm
 from jaxbandit.types import Interaction, Spec
 from tests.support import assert_counts, coins, make_agent, one_lane, users
@@ -68,8 +68,8 @@ def test_rewards_without_bounds_are_refused(factory):
 
 
 def test_rewards_are_scaled_and_clipped():
-    bounds = bounded.reward_bounds(Spec(3, 1, 0, (1.0, 5.0)), None, 3.0)
-    np.testing.assert_allclose(bounded.to_unit(jnp.array([0.0, 1.0, 1.5, 3.0, 9.0]), bounds), [0, 0, 0.25, 1, 1])
+    bounds = settings.reward_bounds(Spec(3, 1, 0, (1.0, 5.0)), settings.RewardRange(reward_high=3.0))
+    np.testing.assert_allclose(settings.to_unit(jnp.array([0.0, 1.0, 1.5, 3.0, 9.0]), bounds), [0, 0, 0.25, 1, 1])
 
 
 def test_bernoulli_ts_counts_by_hand():

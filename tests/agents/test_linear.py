@@ -1,5 +1,6 @@
 """The linear agents against the textbook loop: same contexts, same noise, same actions; compared in every round."""
 
+from dataclasses import asdict
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from jaxbandit.agents import linear
 from jaxbandit.agents.models import gaussian
+from jaxbandit.agents.settings import LinearSettings
 from jaxbandit.types import Context, Interaction, Spec
 from tests.reference.linear import Linear, joint, score
 
@@ -87,21 +89,19 @@ def textbook(case: Case, data: Data, draws: np.ndarray) -> dict[str, np.ndarray]
     return {name: np.stack([r[name] for r in rounds]) for name in rounds[0]}
 
 
+def settings_of(case: Case) -> LinearSettings:
+    return LinearSettings(RIDGE, case.add_bias, "concat" if case.kind == "disjoint" else case.kind)
+
+
 def ours(case: Case, spec: Spec, data: Data, action: np.ndarray, reward: np.ndarray) -> dict[str, jax.Array]:
     """Run our agent over the same rounds, learning from the textbook's actions."""
-    settings = {
-        "alpha": ALPHA,
-        "gamma": case.gamma,
-        "tikhonov_weight": RIDGE,
-        "add_bias": case.add_bias,
-        "ties": "first",
-    }
-    kind = "concat" if case.kind == "disjoint" else case.kind
+    shared = settings_of(case)
+    settings = {"alpha": ALPHA, "gamma": case.gamma, "ties": "first", **asdict(shared)}
     if case.rule == "ucb":
-        agent = linear.linucb(spec, **settings, features=kind)
+        agent = linear.linucb(spec, **settings)
     else:
-        agent = linear.lints(spec, **settings, features=kind, sampling=case.rule)
-    model = linear.make_model(spec, kind, case.add_bias, case.gamma)
+        agent = linear.lints(spec, **settings, sampling=case.rule)
+    model = linear.make_model(spec, shared, case.gamma)
 
     def one_round(state, now):
         user, arms, weight, key, taken, paid = now
@@ -121,7 +121,7 @@ def ours(case: Case, spec: Spec, data: Data, action: np.ndarray, reward: np.ndar
 def test_linear_agent_equals_the_textbook_loop(case):
     injected = data()
     spec = Spec(ARMS, DIM, 0 if case.kind == "disjoint" else DIM)
-    dim = linear.make_model(spec, "concat" if case.kind == "disjoint" else case.kind, case.add_bias, 1.0).dim
+    dim = linear.make_model(spec, settings_of(case)).dim
     shape = (BATCH, ARMS) if case.rule == "arm" else (BATCH, ARMS if case.kind == "disjoint" else 1, dim)
     # LinTS splits its key into one for the noise and one for ties.
     draws = jax.vmap(lambda key: jax.random.normal(jax.random.split(key)[0], shape))(injected.keys)

@@ -15,6 +15,7 @@ from jaxbandit.agents import AGENTS, hybrid, logistic, nonstationary
 from jaxbandit.agents.linear import make_model
 from jaxbandit.agents.models import features, gaussian
 from jaxbandit.agents.models.gaussian import Posterior
+from jaxbandit.agents.settings import LinearSettings
 from jaxbandit.types import Context, Interaction, Spec
 from tests.reference import more_linear as textbook
 from tests.reference.linear import joint
@@ -98,7 +99,7 @@ def test_agents_of_fixed_arms_refuse_arms_with_features(name):
 @pytest.mark.parametrize("rounds", [5, 14, ROUNDS])
 def test_a_window_holds_the_last_batches_exactly(spec, size, rounds):
     agent = nonstationary.sliding_window_linucb(spec, window=size)
-    model = make_model(spec, "concat", False, 1.0)
+    model = make_model(spec, LinearSettings())
     alone = replace(
         agent, init=lambda key: model.init(), update=lambda key, state, seen: model.update(state, seen)
     )  # LinUCB that sees the last batches alone

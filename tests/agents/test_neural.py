@@ -10,7 +10,7 @@ from scipy import stats
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS, neural
 from jaxbandit.agents.models import training
-from jaxbandit.agents.models.networks import heads, make_network
+from jaxbandit.agents.models.networks import NetworkSettings, heads, make_network
 from jaxbandit.types import Interaction, Spec
 from tests.support import catalogue, f64, make_agent, normal, one_lane, small_world, users
 
@@ -29,6 +29,10 @@ def networks(network: str) -> str:
     return "common_tower" if network == "fixed" else network
 
 
+def shape_of(network: str) -> NetworkSettings:
+    return NetworkSettings(networks(network), **LAYERS)
+
+
 def seen(network: str):
     arms = None if network == "fixed" else normal(2, BATCH, ARMS, DIM)
     action = jnp.arange(BATCH, dtype=jnp.int32) % ARMS
@@ -43,7 +47,7 @@ def test_an_update_is_one_adam_step_on_the_weighted_loss_of_the_arms_taken(netwo
     agent = neural.neural_epsilon_greedy(
         spec_of(network), **settings, **LAYERS, loss=loss, learning_rate=0.01, clip_norm=0.1
     )
-    module = make_network(spec_of(network), network, *LAYERS.values())
+    module = make_network(spec_of(network), shape_of(network))
     state, batch = jax.jit(agent.init)(jax.random.key(0)), seen(network)
 
     def mean_loss(params):
@@ -123,7 +127,7 @@ def params_of(state) -> dict[str, np.ndarray]:
 def test_the_heteroscedastic_loss_finds_the_noise_of_each_arm_or_user(network):
     settings = {"network": networks(network), **LAYERS, "loss": "heteroscedastic", "learning_rate": 0.01}
     policy = neural.neural_boltzmann(spec_of(network), **settings)
-    module = make_network(spec_of(network), network, *LAYERS.values())
+    module = make_network(spec_of(network), shape_of(network))
 
     def world(key, size):
         user_key, arm_key, key = jax.random.split(key, 3)
@@ -151,7 +155,7 @@ def test_the_heteroscedastic_loss_finds_the_noise_of_each_arm_or_user(network):
 @pytest.mark.parametrize("network", NETWORKS[1:2])
 def test_by_default_training_is_one_step_of_the_chain_per_update_bit_for_bit(network):
     agent = neural.neural_boltzmann(spec_of(network), network=networks(network), **LAYERS)
-    module = make_network(spec_of(network), network, *LAYERS.values())
+    module = make_network(spec_of(network), shape_of(network))
     chain = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(0.003))
     state = jax.jit(agent.init)(jax.random.key(0))
     params, optimizer = state.learned.params, chain.init(state.learned.params)
@@ -251,7 +255,7 @@ def test_rounds_without_training_skip_its_work_in_all_lanes():
 @pytest.mark.parametrize("network", NETWORKS[1:])
 @pytest.mark.parametrize("num_items", [7, 200])
 def test_items_of_a_catalogue_are_scored_as_arms_of_their_own(network, num_items):
-    module = make_network(spec_of(network), network, *LAYERS.values())
+    module = make_network(spec_of(network), shape_of(network))
     items = catalogue(num_items, DIM)
     arm_id = jnp.asarray(np.random.default_rng(0).integers(0, num_items, (BATCH, ARMS)), jnp.int32)
     own = users(BATCH, DIM, arms=items.features[arm_id])
@@ -287,7 +291,7 @@ def test_a_schedule_of_the_update_count_sets_epsilon():
     agent = neural.neural_epsilon_greedy(spec_of("fixed"), **LAYERS, epsilon=epsilon, ties="first")
     state = jax.jit(agent.init)(jax.random.key(0))
     context = users(2_000, DIM)
-    best = jnp.argmax(make_network(spec_of("fixed"), "", *LAYERS.values()).apply(state.learned.params, context), axis=1)
+    best = jnp.argmax(make_network(spec_of("fixed"), shape_of("fixed")).apply(state.learned.params, context), axis=1)
     share = [
         float(jnp.mean(agent.select(jax.random.key(1), state._replace(updates=jnp.int32(n)), context).action == best))
         for n in (0, 10)

@@ -29,7 +29,7 @@ def settings_of(network: str) -> dict:
 
 
 def module_of(network: str):
-    return networks.make_network(spec_of(network), network, *LAYERS.values())
+    return networks.make_network(spec_of(network), networks.NetworkSettings(**settings_of(network)))
 
 
 def context_of(network: str) -> Context:
@@ -254,7 +254,7 @@ def test_items_of_a_catalogue_get_the_bounds_of_arms_of_their_own():
     [(Spec(3, 2, 0), "common_tower", 9), (Spec(3, 2, 2), "common_tower", 20), (Spec(3, 2, 2), "dot_product", 30)],
 )
 def test_the_width_is_that_of_the_widest_layer_in_use(spec, network, width):
-    assert neural_ucb.widest(spec, network, (9,), (10,), (20,), 30) == width
+    assert networks.widest(spec, networks.NetworkSettings(network, (9,), (10,), (20,), 30)) == width
 
 
 @pytest.mark.parametrize(

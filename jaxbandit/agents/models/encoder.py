@@ -1,7 +1,7 @@
 """A network whose last hidden layer z(x) feeds a linear posterior, and the stored interactions that train both."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxbandit._core.memory import check_size
 from jaxbandit.agents.models import features, replay
 from jaxbandit.agents.models.networks import Tower
 from jaxbandit.agents.models.replay import Replay
+from jaxbandit.agents.models.training import MeanLoss
 from jaxbandit.types import Context, Interaction, Spec, chosen_arms, offered_arms
 
 BLOCK = 1024  # stored rows of one model that are encoded at once
@@ -93,8 +94,8 @@ def make_encoder(spec: Spec, layers: tuple[int, ...], buffer_size: int) -> Encod
     return Encoder(network.num_models, layers[-1], init, lambda: replay.init(row, buffer_size), rows, offered, encode)
 
 
-def mean_loss(encoder: Encoder) -> Callable[..., Float[Array, ""]]:
-    """Make the loss of training, mean w (r - f(x))^2."""
+def mean_loss(encoder: Encoder) -> MeanLoss[Rows]:
+    """Make the loss of training, mean w (r - f)^2."""
 
     def loss(_: Key[Array, ""], params: PyTree, rows: Rows) -> Float[Array, ""]:
         return jnp.mean(rows.weight * optax.squared_error(encoder.encode(params, rows)[1], rows.reward))
@@ -108,7 +109,7 @@ def fold(
     memory: Replay,
     seen: Interaction,
     empty: Known,
-    learn: Callable[[Any, Array, Array, Array, Array], Any],
+    learn: Callable[[Known, Array, Array, Array, Array], Known],
 ) -> Known:
     """Teach all rows stored so far to `empty`, the K posteriors before the first one, in blocks of one model each.
 
@@ -122,7 +123,7 @@ def fold(
     block = min(BLOCK, size)
     first, end = jnp.cumsum(count) - count, jnp.cumsum(-(-count // block))
 
-    def one(number: Int[Array, ""], known: Any) -> Any:
+    def one(number: Int[Array, ""], known: Known) -> Known:
         k = jnp.minimum(jnp.sum(end <= number, dtype=jnp.int32), encoder.num_models - 1)
         inside = (number - (end[k] + (-count[k] // block))) * block + jnp.arange(block, dtype=jnp.int32)
         rows = jax.tree.map(lambda leaf: leaf[order[jnp.minimum(first[k] + inside, size - 1)]], memory.rows)

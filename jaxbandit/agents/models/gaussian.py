@@ -1,7 +1,7 @@
-"""Gaussian linear posterior: init, update, solve, predict, sample. Knows no bandits.
+"""Gaussian linear posterior: init, update, solve, predict, sample. It knows no bandits.
 
 M = A + lambda I, theta = M^-1 b with A = sum w x x', b = sum w r x. The solve is one Cholesky factorisation M = L L'
-per call, kept as W = L^-1: then x' M^-1 x = |W x|^2 >= 0 whatever the rounding, and L'^-1 z = W' z. Sums and products
+per call, kept as W = L^-1: then x' M^-1 x = |W x|^2 >= 0 whatever the rounding, and L'^-1 xi = W' xi. Sums and products
 are in float32 at full precision (TF32 and bfloat16, the defaults of GPU and TPU, would ruin them).
 """
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxbandit._core.linalg import einsum
+from jaxbandit.types import Traced
 
 LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 
@@ -42,7 +43,7 @@ def update(
     features: Float[Array, "B d"] | tuple[Float[Array, "B _"], ...],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
-    gamma: Float[Array, ""] | float = 1.0,
+    gamma: Traced = 1.0,
 ) -> Posterior:
     """Forget once by gamma and add a batch: A <- gamma A + sum w x x', b <- gamma b + sum w r x, n <- n + #{w > 0}.
 
@@ -65,7 +66,7 @@ def update_each(
     features: Float[Array, "B d"],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
-    gamma: Float[Array, ""] | float = 1.0,
+    gamma: Traced = 1.0,
 ) -> Posterior:
     """Update K posteriors by one batch; `model` is one-hot. All of them forget once."""
     weighted = model * weight[:, None]
@@ -77,7 +78,7 @@ def update_each(
     )
 
 
-def solve(state: Posterior, tikhonov_weight: Float[Array, ""] | float) -> Solution:
+def solve(state: Posterior, tikhonov_weight: Traced) -> Solution:
     """Factorise M = A + tikhonov_weight I once for each model and solve M theta = b."""
     dim = state.moment.shape[-1]
     ridge = tikhonov_weight * jnp.eye(dim, dtype=state.precision.dtype)
@@ -99,12 +100,18 @@ def predict(
     return mean, jnp.sum(white * white, axis=-1)
 
 
+def predict_each(solution: Solution, features: Float[Array, "B d"]) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
+    """Mean x'theta and variance x'M^-1x of each of K models at every row of `features`."""
+    white = einsum("bd,ked->bke", features, solution.whitener)
+    return einsum("bd,kd->bk", features, solution.mean), jnp.sum(white * white, axis=-1)
+
+
 def sample(solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B d"]:
-    """Deviation L'^-1 z of one model's parameters from their mean, a row for each row z of standard normal noise."""
+    """Deviation L'^-1 xi of one model's parameters from their mean, a row for each row xi of standard normal noise."""
     return einsum("be,ed->bd", noise, solution.whitener)
 
 
-def inverse_cholesky(matrix: Float[Array, "d d"], least: Float[Array, ""] | float = 0.0) -> Float[Array, "d d"]:
+def inverse_cholesky(matrix: Float[Array, "d d"], least: Traced = 0.0) -> Float[Array, "d d"]:
     """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix.
 
     No eigenvalue of it is below `least`, hence no pivot; one that rounding has put there is raised to it, so that
@@ -123,7 +130,7 @@ def inverse_cholesky(matrix: Float[Array, "d d"], least: Float[Array, ""] | floa
     return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
 
 
-def _eliminate(least: Float[Array, ""] | float, j: Array, a: Float[Array, "d d"]) -> Float[Array, "d d"]:
+def _eliminate(least: Traced, j: Array, a: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """Eliminate column j of [M | I] in place: a finished column of M makes room for one of L^-1."""
     index = jnp.arange(a.shape[0], dtype=jnp.int32)
     row, column = a[j], a[:, j]

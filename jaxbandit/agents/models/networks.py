@@ -1,22 +1,41 @@
-"""Flax modules that map contexts to a predicted reward for every arm. They hold no losses and no policies.
+"""Flax modules that map contexts to a predicted reward f_a for every arm. They hold no losses and no policies.
 
 Given a dropout rate, every user meets a thinned network of their own: units of the user tower and of the common tower
 are masked once per user, the same for all arms. The arm tower is never masked, so that an item is encoded once.
-Asked for the noise too, a network returns [f, s]: s, the log variance of a reward, has a head of its own on the layers
+Asked for the noise too, a network returns [f, v]: v, the log variance of a reward, has a head of its own on the layers
 that f uses. Parameters of f are the same with it and without.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, doc
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from jaxbandit.types import Context, Spec, Traced, offered_arms
 
-# A reward without noise drives s to -inf: exp(-s) of float32 would end in inf. Standard deviations are e^-5 to e^5.
+# A reward without noise drives v to -inf: exp(-v) of float32 would end in inf. Standard deviations are e^-5 to e^5.
 LOG_VARIANCE_BOUND = 10.0
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The shape of a network of rewards."""
+
+    network: Annotated[
+        Literal["common_tower", "dot_product"],
+        doc("how user and arm meet (per-arm environments; fixed arms: user -> K values)"),
+    ] = "common_tower"
+    user_layers: Annotated[
+        tuple[int, ...], doc("widths of the user tower, and of the whole network where arms are fixed")
+    ] = (64, 32)
+    arm_layers: Annotated[tuple[int, ...], doc("widths of the arm tower")] = (64, 32)
+    common_layers: Annotated[tuple[int, ...], doc("widths of the common tower")] = (32,)
+    embedding_dim: Annotated[int, Ge(1), doc("width of both embeddings of dot_product")] = 32
 
 
 class Tower(nn.Module):
@@ -91,28 +110,29 @@ class DotProduct(nn.Module):
 
 
 def heads(head: Callable[[], Float[Array, "B K"]], noise: bool) -> Float[Array, "*heads B K"]:
-    """Predict f by the head that `head` makes, and where noise is asked for [f, s], s by another head, bounded."""
+    """Predict f by the head that `head` makes, and where noise is asked for [f, v], v by another head, bounded."""
     f = head()
     if not noise:
         return f
-    # tanh and not clip, whose gradient is 0 outside: s could not come back.
+    # tanh and not clip, whose gradient is 0 outside: v could not come back.
     return jnp.stack([f, LOG_VARIANCE_BOUND * jnp.tanh(head() / LOG_VARIANCE_BOUND)])
 
 
-def make_network(
-    spec: Spec,
-    network: str,
-    user_layers: tuple[int, ...],
-    arm_layers: tuple[int, ...],
-    common_layers: tuple[int, ...],
-    embedding_dim: int,
-) -> nn.Module:
+def make_network(spec: Spec, shape: NetworkSettings) -> nn.Module:
     """Make the module that fits the spec: context -> predicted rewards [B, K], and log variances if asked."""
     if spec.arm_dim == 0:
-        return FixedArms(user_layers, spec.num_actions)
-    if network == "dot_product":
-        return DotProduct(user_layers, arm_layers, embedding_dim)
-    return CommonTower(user_layers, arm_layers, common_layers)
+        return FixedArms(shape.user_layers, spec.num_actions)
+    if shape.network == "dot_product":
+        return DotProduct(shape.user_layers, shape.arm_layers, shape.embedding_dim)
+    return CommonTower(shape.user_layers, shape.arm_layers, shape.common_layers)
+
+
+def widest(spec: Spec, shape: NetworkSettings) -> int:
+    """Width of the widest hidden layer of the network that `make_network` makes of the same settings."""
+    if spec.arm_dim == 0:
+        return max(shape.user_layers, default=1)
+    top = (shape.embedding_dim,) if shape.network == "dot_product" else shape.common_layers
+    return max((*shape.user_layers, *shape.arm_layers, *top), default=1)
 
 
 def example(spec: Spec) -> Context:

@@ -15,6 +15,7 @@ from jaxbandit._core import prng
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian as posterior
 from jaxbandit.agents.models.gaussian import Posterior, Solution
+from jaxbandit.types import Traced
 
 PROPOSALS = 4  # all of them are refused once in 10^5 draws of shape 0, in 10^9 of shape 6
 TINY = 1e-37
@@ -30,7 +31,7 @@ class NIG(NamedTuple):
     scale: Float[Array, " K"]  # b - b0
 
 
-def init(dim: int, num_models: int, tikhonov_weight: Float[Array, ""] | float) -> NIG:
+def init(dim: int, num_models: int, tikhonov_weight: Traced) -> NIG:
     """Make the posteriors that have seen nothing."""
     empty = posterior.init(dim, num_models)
     return NIG(empty, posterior.solve(empty, tikhonov_weight), jnp.zeros(num_models), jnp.zeros(num_models))
@@ -42,7 +43,7 @@ def update(
     features: Float[Array, "B d"],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
-    tikhonov_weight: Float[Array, ""] | float,
+    tikhonov_weight: Traced,
 ) -> NIG:
     """Learn from a batch, row i for model[i]; a weight counts as that many observations.
 
@@ -93,7 +94,7 @@ def _least_squares(
     features: Float[Array, "B d"],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
-    tikhonov_weight: Float[Array, ""] | float,
+    tikhonov_weight: Traced,
 ) -> Float[Array, " M"]:
     """e'(I + X Lambda^-1 X')^-1 e of a large batch: the minimum over m of |r - X m|^2 + |m - mu|^2_Lambda."""
     left = reward[:, None] - einsum("bd,md->bm", features, new.mean)
@@ -102,9 +103,7 @@ def _least_squares(
     return jnp.sum(member * weight[:, None] * left**2, axis=0) + jnp.maximum(moved, 0.0)
 
 
-def sample_variance(
-    key: Key[Array, ""], state: NIG, a0: Float[Array, ""] | float, b0: Float[Array, ""] | float, count: int
-) -> Float[Array, "count K"]:
+def sample_variance(key: Key[Array, ""], state: NIG, a0: Traced, b0: Traced, count: int) -> Float[Array, "count K"]:
     """Draw sigma^2 ~ InvGamma(a, b) of every model, `count` times."""
     shape = jnp.broadcast_to(a0 + state.shape, (count, *state.shape.shape))
     return (b0 + state.scale)[None] / jnp.maximum(gamma(key, shape), LEAST_GAMMA)
@@ -114,8 +113,8 @@ def sample_scores(
     key: Key[Array, ""],
     state: NIG,
     features: Float[Array, "B d"],
-    a0: Float[Array, ""] | float,
-    b0: Float[Array, ""] | float,
+    a0: Traced,
+    b0: Traced,
 ) -> Float[Array, "B K"]:
     """Draw sigma^2 and beta of every model for every row x, and return x'beta.
 
@@ -128,9 +127,7 @@ def sample_scores(
     return mean + jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
 
 
-def sample_parameters(
-    key: Key[Array, ""], state: NIG, a0: Float[Array, ""] | float, b0: Float[Array, ""] | float, count: int
-) -> Float[Array, "count d"]:
+def sample_parameters(key: Key[Array, ""], state: NIG, a0: Traced, b0: Traced, count: int) -> Float[Array, "count d"]:
     """Draw `count` beta, each with a sigma^2 of its own, of the first model."""
     variance_key, noise_key = prng.split(key)
     solution = Solution(state.solution.mean[0], state.solution.whitener[0])

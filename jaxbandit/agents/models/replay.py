@@ -1,4 +1,4 @@
-"""A replay buffer as a pytree: a ring of the latest rows of a stream. It knows no agents and no losses."""
+"""A replay buffer as a pytree: a ring of the latest examples of a stream. It knows no agents and no losses."""
 
 from typing import NamedTuple
 
@@ -31,11 +31,11 @@ def init(example: PyTree, capacity: int) -> Replay:
 def add(buffer: Replay, batch: PyTree[Shaped[Array, "B ..."]], weight: Float[Array, " B"] | Int[Array, " B"]) -> Replay:
     """Store the rows of `batch` whose weight is not 0 in place of the oldest ones."""
     capacity = jax.tree.leaves(buffer.rows)[0].shape[0]
-    there = weight != 0
-    number = jnp.cumsum(there, dtype=jnp.int32)  # from 1
+    counted = weight != 0
+    number = jnp.cumsum(counted, dtype=jnp.int32)  # from 1
     count = number[-1]
-    kept = there & (number > count - capacity)  # rows that this very batch would overwrite are never written
-    outside = capacity + jnp.arange(there.shape[0], dtype=jnp.int32)
+    kept = counted & (number > count - capacity)  # rows that this very batch would overwrite are never written
+    outside = capacity + jnp.arange(counted.shape[0], dtype=jnp.int32)
     slot = jnp.where(kept, (buffer.slot + number - 1) % capacity, outside)
 
     def write(old: Array, new: Array) -> Array:

@@ -1,62 +1,68 @@
-"""How neural agents learn: Adam on mean w loss(r, f(x, a)), on the batch or on minibatches of a replay buffer.
+"""How neural agents learn: Adam on mean w loss(r, f_a), on the batch just seen or on minibatches of a replay buffer.
 
-The heteroscedastic loss is .5 exp(-s) (r - f)^2 + .5 s, s(x, a) a log variance that the network learns beside f; it is
-the negative log likelihood of r ~ N(f, exp(s)) less a constant. Agents act on f alone.
-It knows no policies. Rows of weight 0 are never stored, and a step whose weights are all 0 moves nothing.
+The heteroscedastic loss is (exp(-v) (r - f)^2 + v) / 2, v a log variance that the network learns beside f; it is the
+negative log likelihood of r ~ N(f, exp(v)) less a constant. Agents act on f alone.
+It knows no policies. Interactions of weight 0 are never stored, and a step whose weights are all 0 moves nothing.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
-from annotated_types import Ge, Gt, doc
+from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core import prng
 from jaxbandit._core.memory import check_size
 from jaxbandit.agents import settings
 from jaxbandit.agents.models import replay
-from jaxbandit.types import Context, Interaction, Spec, Traced, chosen_arms
-
-Network = Annotated[
-    Literal["common_tower", "dot_product"],
-    doc("how user and arm meet (per-arm environments; fixed arms: user -> K values)"),
-]
-UserLayers = Annotated[tuple[int, ...], doc("widths of the user tower, and of the whole network where arms are fixed")]
-ArmLayers = Annotated[tuple[int, ...], doc("widths of the arm tower")]
-CommonLayers = Annotated[tuple[int, ...], doc("widths of the common tower")]
-EmbeddingDim = Annotated[int, Ge(1), doc("width of both embeddings of dot_product")]
-Loss = Annotated[
-    Literal["mse", "huber", "heteroscedastic"],
-    doc("loss of predicted rewards; heteroscedastic learns the variance of rewards too, and weighs errors by it"),
-]
-ClipNorm = Annotated[Traced, Gt(0), doc("global norm to which gradients are clipped")]
-BufferSize = Annotated[int, Ge(0), doc("latest rewards to train on; 0 trains on the batch just seen")]
-MinibatchSize = Annotated[int, Ge(1), doc("rewards drawn from the buffer for each step")]
-TrainSteps = Annotated[int, Ge(1), doc("optimizer steps of each training")]
-TrainEvery = Annotated[int, Ge(1), doc("rounds from one training to the next; without a buffer others are not learnt")]
+from jaxbandit.agents.models.networks import NetworkSettings
+from jaxbandit.types import Context, Interaction, Spec, chosen_arms
 
 Arm: TypeAlias = Float[Array, "B Da"] | Int[Array, " B"]  # features, or the index of a fixed arm
-Predict = Callable[[Key[Array, ""], PyTree, Context], Float[Array, "*heads B K"]]  # [f, s] where there is noise
+Predict = Callable[[Key[Array, ""], PyTree, Context], Float[Array, "*heads B K"]]  # [f, v] where there is noise
 
 
-class Training(NamedTuple):
-    """Settings of a learner."""
+@dataclass(frozen=True)
+class TrainingSettings:
+    """A network, and how it is trained."""
 
-    learning_rate: settings.Scheduled
-    loss: str
-    clip_norm: Traced
-    buffer_size: int
-    minibatch_size: int
-    train_steps: int
-    train_every: int
+    learning_rate: settings.LearningRate = 0.003
+    shape: NetworkSettings = NetworkSettings()
+    loss: Annotated[
+        Literal["mse", "huber", "heteroscedastic"],
+        doc("loss of predicted rewards; heteroscedastic learns the variance of rewards too, and weighs errors by it"),
+    ] = "mse"
+    clip_norm: settings.ClipNorm = 10.0
+    buffer_size: Annotated[int, Ge(0), doc("latest rewards to train on; 0 trains on the batch just seen")] = 0
+    minibatch_size: settings.MinibatchSize = 128
+    train_steps: settings.TrainSteps = 1
+    train_every: Annotated[
+        int, Ge(1), doc("rounds from one training to the next; without a buffer others are not learnt")
+    ] = 1
 
     @property
     def noise(self) -> bool:
         """Whether the loss wants log variances too."""
         return self.loss == "heteroscedastic"
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """Examples to train on, as a record of arrays."""
+
+    @property
+    def weight(self) -> Float[Array, "B *q"]:
+        """Weights of the examples."""
+
+
+Examples = TypeVar("Examples", bound=Weighted)
+Trained: TypeAlias = tuple[PyTree, PyTree]  # parameters, and the state of their optimizer
+MeanLoss: TypeAlias = Callable[[Key[Array, ""], PyTree, Examples], Float[Array, ""]]
+Step: TypeAlias = Callable[[Key[Array, ""], Trained, Examples], Trained]
 
 
 class Batch(NamedTuple):
@@ -80,10 +86,10 @@ class Learner(NamedTuple):
     """Training as pure functions."""
 
     init: Callable[[PyTree], Learned]
-    learn: Callable[..., Learned]  # (key, Learned, Batch, weight, round) -> Learned
+    learn: Callable[[Key[Array, ""], Learned, Batch, Float[Array, " B"], Int[Array, ""]], Learned]  # and the round
 
 
-def make_learner(spec: Spec, training: Training, predict: Predict, *networks: int) -> Learner:
+def make_learner(spec: Spec, training: TrainingSettings, predict: Predict, *networks: int) -> Learner:
     """Make a learner of one network, or of an ensemble of `networks` with rewards and weights of their own.
 
     Raises:
@@ -105,27 +111,36 @@ def make_learner(spec: Spec, training: Training, predict: Predict, *networks: in
         key: Key[Array, ""], state: Learned, batch: Batch, weight: Float[Array, " B"], round: Int[Array, ""]
     ) -> Learned:
         buffer = replay.add(state.buffer, batch, weight) if isinstance(state.buffer, replay.Replay) else ()
-
-        def one(number: Int[Array, ""] | int, trained: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-            draw_key, step_key = prng.split(prng.fold_in(key, jnp.int32(number)))
-            if not isinstance(buffer, replay.Replay):
-                return step(step_key, trained, batch)
-            return step(step_key, trained, replay.sample(draw_key, buffer, training.minibatch_size))
-
-        def train(trained: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-            if training.train_steps == 1:
-                return one(0, trained)
-            return jax.lax.fori_loop(0, training.train_steps, one, trained)
-
+        train = _training(training, step, key, batch, buffer)
+        trained = state.params, state.optimizer
         if training.train_every == 1:
-            params, optimizer_state = train((state.params, state.optimizer))
+            trained = train(trained)
         else:
             due = (round + 1) % training.train_every == 0
-            before = state.params, state.optimizer
-            params, optimizer_state = jax.lax.cond(due, train, lambda trained: trained, before)
-        return Learned(params, optimizer_state, buffer)
+            trained = jax.lax.cond(due, train, lambda trained: trained, trained)
+        return Learned(*trained, buffer)
 
     return Learner(init, learn)
+
+
+def _training(
+    training: TrainingSettings,
+    step: Step[Batch],
+    key: Key[Array, ""],
+    batch: Batch,
+    buffer: replay.Replay | tuple[()],
+) -> Callable[[Trained], Trained]:
+    """Make the steps of one training, on the batch or on minibatches of the buffer."""
+
+    def one(number: Int[Array, ""] | int, trained: Trained) -> Trained:
+        draw_key, step_key = prng.split(prng.fold_in(key, jnp.int32(number)))
+        if not isinstance(buffer, replay.Replay):
+            return step(step_key, trained, batch)
+        return step(step_key, trained, replay.sample(draw_key, buffer, training.minibatch_size))
+
+    if training.train_steps == 1:
+        return lambda trained: one(0, trained)
+    return lambda trained: jax.lax.fori_loop(0, training.train_steps, one, trained)
 
 
 def batch_of(spec: Spec, seen: Interaction) -> Batch:
@@ -140,7 +155,7 @@ def context_of(spec: Spec, user: Float[Array, "B Du"], arm: Arm) -> Context:
     return Context(user=user, user_id=jnp.zeros(user.shape[0], jnp.int32), arms=arms)
 
 
-def taken(spec: Spec, values: Float[Array, "*q B K"], arm: Arm) -> Float[Array, "*q B"]:
+def values_of(spec: Spec, values: Float[Array, "*q B K"], arm: Arm) -> Float[Array, "*q B"]:
     """Pick the values of these arms from what was predicted for their `context_of`."""
     if spec.arm_dim:
         return values[..., 0]
@@ -148,38 +163,40 @@ def taken(spec: Spec, values: Float[Array, "*q B K"], arm: Arm) -> Float[Array, 
     return jnp.take_along_axis(values, index, axis=-1, mode="clip")[..., 0]
 
 
-def make_step(
-    optimizer: optax.GradientTransformation, mean_loss: Callable[..., Float[Array, ""]]
-) -> Callable[..., Any]:
-    """Make one optimizer step, (key, (params, optimizer state), batch) -> both, on `mean_loss(key, params, batch)`."""
+def make_step(optimizer: optax.GradientTransformation, mean_loss: MeanLoss[Examples]) -> Step[Examples]:
+    """Make one step of an optimizer on the gradient of `mean_loss`."""
 
-    def step(key: Key[Array, ""], trained: tuple[PyTree, PyTree], batch: Any) -> tuple[PyTree, PyTree]:
+    def step(key: Key[Array, ""], trained: Trained, batch: Examples) -> Trained:
         params, state = trained
         grads = jax.grad(lambda params: mean_loss(key, params, batch))(params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
             steps, state = optimizer.update(grads, state, params)
         after = optax.apply_updates(params, steps), state
-        there = jnp.any(batch.weight > 0)  # else Adam's momentum would go on without a reward
-        return jax.tree.map(lambda new, old: jnp.where(there, new, old), after, trained)
+        rewarded = jnp.any(batch.weight > 0)  # else Adam's momentum would go on without a reward
+        return jax.tree.map(lambda new, old: jnp.where(rewarded, new, old), after, trained)
 
     return step
 
 
-def make_loss(spec: Spec, name: str, predict: Predict) -> Callable[..., Float[Array, ""]]:
-    """Make mean w loss(r, f(x, a)) of a batch, (key, params, batch) -> loss."""
+def make_loss(spec: Spec, name: str, predict: Predict) -> MeanLoss[Batch]:
+    """Make mean w loss(r, f_a) of a batch."""
     error = {"mse": optax.squared_error, "huber": optax.huber_loss, "heteroscedastic": _heteroscedastic}[name]
 
     def mean_loss(key: Key[Array, ""], params: PyTree, batch: Batch) -> Float[Array, ""]:
         values = predict(key, params, context_of(spec, batch.user, batch.arm))
-        return jnp.mean(batch.weight * error(taken(spec, values, batch.arm), batch.reward))
+        return jnp.mean(batch.weight * error(values_of(spec, values, batch.arm), batch.reward))
 
     return mean_loss
 
 
 def _heteroscedastic(predicted: Float[Array, "2 B"], reward: Float[Array, " B"]) -> Float[Array, " B"]:
-    """.5 exp(-s) (r - f)^2 + .5 s of [f, s]. Source: Kendall & Gal 2017, equation 8."""
-    f, s = predicted
-    return 0.5 * (jnp.exp(-s) * optax.squared_error(f, reward) + s)
+    """(exp(-v) (r - f)^2 + v) / 2 of [f, v].
+
+    Source: Kendall & Gal 2017, "What uncertainties do we need in Bayesian deep learning for computer vision?",
+    equation 8, https://arxiv.org/abs/1703.04977.
+    """
+    f, v = predicted
+    return 0.5 * (jnp.exp(-v) * optax.squared_error(f, reward) + v)
 
 
 def _row(spec: Spec, networks: tuple[int, ...]) -> Batch:
