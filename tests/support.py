@@ -1,5 +1,6 @@
 """What several tests need: small worlds, random contexts, and statistical bounds."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -10,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from jaxbandit._core.errors import InputError
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import Ratings
 from jaxbandit.data.synthetic import World, generate
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.envs.outcome import expected, outcome
-from jaxbandit.experiments.config import takes_ratings
+from jaxbandit.experiments.config import Config, takes_ratings
+from jaxbandit.experiments.world import check_slates
 from jaxbandit.simulation import rounds
 from jaxbandit.types import Catalogue, Context, Environment, Spec, pair_products
 
@@ -31,6 +34,8 @@ SMALL_AGENT = {
     "buffer_size": 256,
     "encoder_rounds": 60,
 }
+# Where an agent is tested that is tested in one world alone: arms with features, fixed arms, slates.
+HOMES = ("mf-per-arm", "mf", "cascade")
 
 
 @cache
@@ -40,11 +45,40 @@ def small_ratings() -> Ratings:
 
 
 @cache
-def small_world(name: str) -> tuple[Environment, Any]:
+def small_world(name: str, **settings) -> tuple[Environment, Any]:
     """An environment of the registry at the sizes above, as far as it has them."""
     factory = ENVIRONMENTS[name]
     ratings = [small_ratings()] if takes_ratings(name) else []
-    return factory(*ratings, **{key: value for key, value in SMALL.items() if key in hyperparameters(factory)})
+    sizes = {key: value for key, value in SMALL.items() if key in hyperparameters(factory)}
+    return factory(*ratings, **sizes | settings)
+
+
+@cache
+def traced_values(agent: str) -> dict[str, jax.Array]:
+    """Two values of each hyperparameter that a sweep may trace: the default, and half of it."""
+    settings = hyperparameters(AGENTS[agent]).values()
+    return {s.name: jnp.array([s.default, s.default / 2], jnp.float32) for s in settings if s.is_traced}
+
+
+def defaults(agent: str) -> dict[str, jax.Array]:
+    """The default of each of these hyperparameters."""
+    return {name: values[0] for name, values in traced_values(agent).items()}
+
+
+@cache
+def world(agent: str, env: str, **settings) -> tuple[Environment, Any] | None:
+    """A small world for an agent, its rewards in [0, 1] if it needs them there; None where it refuses both."""
+    environment, params = small_world(env, **settings)
+    for candidate in (environment, bounded(environment)):
+        with suppress(InputError):
+            check_slates(Config(agent=agent, env=env), candidate, make_agent(agent, candidate)(**defaults(agent)))
+            return candidate, params
+    return None
+
+
+def home(agent: str) -> str:
+    """The first of the worlds above that an agent takes."""
+    return next(env for env in HOMES if world(agent, env))
 
 
 class Watched(NamedTuple):

@@ -1,5 +1,6 @@
 """The promises about lanes: what their numbers depend on, and what their program holds. The contract has the rest."""
 
+import threading
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -8,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.data.synthetic import World, generate
 from jaxbandit.envs.matrix_factorization.worlds import mf, mf_per_arm
 from jaxbandit.experiments.config import Config, checked
+from jaxbandit.simulation import chunks
 from jaxbandit.simulation import lanes as sweep
+from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.rounds import Lane, simulate, start
 
 from .support import bounded, make_agent, small_ratings, small_world
@@ -170,19 +174,27 @@ def test_no_array_of_the_world_is_a_constant_of_the_program(agent):
     assert len(program(larger)) < len(program(small_ratings())) + 5_000
 
 
-def test_memory_does_not_grow_with_rounds():
+def test_memory_does_not_grow_with_rounds(tmp_path):
+    """Neither what a call of the program needs, nor what is on the devices between calls."""
     environment, params = small_world("mf-per-arm")
     simulation = sweep.Simulation(environment, params, make_agent("linucb", environment), {"alpha": ALPHAS}, BATCH)
-    before = len(compilations())
-    lanes = sweep.compile_lanes(ROOT, simulation, num_seeds=2, num_points=2)
-    compiled = len(compilations()) - before
-    sizes = []
-    for edges in ([0, 1, 2], [0, 200, 400]):
-        out = lanes.advance(lanes.begin(), np.array(edges))
-        sizes.append(sum(leaf.nbytes for leaf in jax.tree.leaves(out)))
-    # The number of rounds is data of one and the same program, so its buffers cannot depend on it.
-    assert sizes[0] == sizes[1]
-    assert len(compilations()) - before == compiled
+    needs, held = [], []
+    for rounds in (60, 1_000, 10**6):
+        edges = chunks.edges_of(rounds)
+        sizes = {"num_seeds": 2, "num_points": chunks.points_of_calls(edges)}
+        program, tiles = sweep.compile_tiles(ROOT, simulation, **sizes)
+        work = chunks.Work(program, tiles, np.arange(len(ALPHAS)), 2, BATCH, edges)
+        state = chunks.start(work, None)
+        assert state.sums.shape[1] <= 2 * chunks.POINTS
+        needs.append((program.nbytes, sum(leaf.nbytes for leaf in jax.tree.leaves(state.carry))))
+        if rounds == 60:  # to the end, two rounds a call
+            watch, never = lambda _: held.append(sum(x.nbytes for x in jax.live_arrays())), threading.Event()
+            how = {"every": 10**9, "watch": watch, "stop": never, "trace": lambda: None}
+            chunks.advance(work, state, Checkpoints(epath.Path(tmp_path)), **how)
+    assert needs[0][0] > 0
+    assert len(set(needs)) == 1
+    assert len(held) == 30
+    assert max(held[5:]) <= held[4]
 
 
 LINEAR = [("linucb", {"features": f}) for f in ("concat", "hadamard", "outer")] + [

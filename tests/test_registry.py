@@ -2,20 +2,19 @@
 
 import dataclasses
 import inspect
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from annotated_types import Interval
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import hyperparameters, parse, validate
+from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters, parse, validate
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config
 
 FACTORIES = {**AGENTS, **ENVIRONMENTS}
-SETTINGS = [(name, setting) for name, factory in FACTORIES.items() for setting in hyperparameters(factory).values()]
-each_setting = pytest.mark.parametrize(("name", "setting"), SETTINGS, ids=lambda x: getattr(x, "name", x))
+each_factory = pytest.mark.parametrize("name", FACTORIES)
 
 
 def test_no_name_means_two_things():
@@ -26,42 +25,43 @@ def test_no_name_means_two_things():
     assert not of_runs & (of_agents | of_envs)
 
 
-@each_setting
-def test_every_setting_says_what_it_is(name, setting):
-    assert setting.doc
-    assert setting.allowed
+@each_factory
+def test_every_setting_says_what_it_is_and_has_a_valid_default(name):
+    for setting in hyperparameters(FACTORIES[name]).values():
+        assert setting.doc, setting
+        assert setting.allowed, setting
+        assert parse(setting, setting.default) == setting.default
+        if setting.default is not None and setting.kind not in ("ints", "floats"):
+            assert parse(setting, str(setting.default)) == setting.default
 
 
-@each_setting
-def test_every_default_is_valid(name, setting):
-    assert parse(setting, setting.default) == setting.default
-    if setting.default is not None and setting.kind not in ("ints", "floats"):
-        assert parse(setting, str(setting.default)) == setting.default
-
-
-@each_setting
-def test_a_value_beyond_a_bound_is_refused_in_one_line(name, setting):
+def beyond(setting: Hyperparameter) -> list[Any]:
+    """Values that a setting does not take: of no such type, or just beyond its bounds."""
     if setting.kind not in ("int", "float"):
-        values = ["", 5] if setting.kind == "text" else ["nonsense"]
-    else:
-        low = [getattr(b, s) for b in setting.bounds for s in ("gt", "ge") if getattr(b, s, None) is not None]
-        high = [getattr(b, s) for b in setting.bounds for s in ("lt", "le") if getattr(b, s, None) is not None]
-        values = ["nan", "inf", "many", True, *(limit - 1 for limit in low), *(limit + 1 for limit in high)]
-        values += low if any(getattr(b, "gt", None) is not None for b in setting.bounds) else []
-    for value in values:
-        with pytest.raises(InputError) as caught:
-            validate("agent", name, FACTORIES[name], {setting.name: value})
-        assert str(caught.value) == f"{setting.name} is {value!r}; allowed: {setting.allowed}"
+        return ["", 5] if setting.kind == "text" else ["nonsense"]
+    low = [getattr(b, s) for b in setting.bounds for s in ("gt", "ge") if getattr(b, s, None) is not None]
+    high = [getattr(b, s) for b in setting.bounds for s in ("lt", "le") if getattr(b, s, None) is not None]
+    values = ["nan", "inf", "many", True, *(limit - 1 for limit in low), *(limit + 1 for limit in high)]
+    return values + (low if any(getattr(b, "gt", None) is not None for b in setting.bounds) else [])
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@each_factory
+def test_a_value_beyond_a_bound_is_refused_in_one_line(name):
+    for setting in hyperparameters(FACTORIES[name]).values():
+        for value in beyond(setting):
+            with pytest.raises(InputError) as caught:
+                validate("agent", name, FACTORIES[name], {setting.name: value})
+            assert str(caught.value) == f"{setting.name} is {value!r}; allowed: {setting.allowed}"
+
+
+@each_factory
 def test_a_factory_says_in_one_line_what_it_makes(name):
     first = inspect.getdoc(FACTORIES[name]).splitlines()[0]
     assert first.endswith(".")
     assert len(first) < 120
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@each_factory
 def test_an_unknown_setting_gets_the_nearest_name(name):
     factory = FACTORIES[name]
     for known in hyperparameters(factory):

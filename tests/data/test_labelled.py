@@ -66,7 +66,7 @@ def test_a_word_among_words_may_look_like_a_number(tmp_path):
 
 
 def test_what_is_no_file_and_no_name_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"data 'digit' cannot be read .*allowed: digits | breast-cancer"):
+    with pytest.raises(InputError, match=r"data 'digit' cannot be read .*allowed: digits \| breast-cancer"):
         load_labelled("digit")
     with pytest.raises(InputError, match="cannot be read"):
         load_labelled(str(tmp_path))

@@ -88,7 +88,7 @@ def test_without_a_kind_of_reward_the_mean_is_paid():
 
 @pytest.mark.parametrize("kind", ["star", "binary"])
 def test_star_rewards_need_a_rating_scale(kind):
-    with pytest.raises(InputError, match=f"reward is '{kind}'.*expected | gaussian"):
+    with pytest.raises(InputError, match=rf"reward is '{kind}'.*expected \| gaussian"):
         mf_per_arm(small_ratings(), **SIZES, factorizer="svd", reward=kind)
 
 

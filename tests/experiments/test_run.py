@@ -24,17 +24,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 9, 10, 11, 99, 200, 201, 250, 999, 1000, 2000, 12_345, 10**6, 2**31 - 1])
-def test_rows_cover_all_rounds_and_the_final_tenth_begins_at_one(rounds) -> None:
-    edges = point_edges(rounds)
-    assert edges.dtype == np.int64
-    assert (edges[0], edges[1], edges[-1]) == (0, 1, rounds)
-    assert (np.diff(edges) > 0).all()
-    assert len(edges) - 1 <= 2 * POINTS
-    assert rounds - -(-rounds // 10) in edges
-    np.testing.assert_array_equal(edges, point_edges(rounds))
-
-
 @pytest.mark.parametrize("rounds", [1000, 2000, 10**6])
 def test_rows_grow_from_one_round_to_a_hundredth_of_all(rounds) -> None:
     spans = np.diff(point_edges(rounds))

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -275,52 +276,55 @@ def test_other_flags_are_refused_where_a_sweep_is_resumed(swept, halved) -> None
     assert hashes(swept) == before
 
 
-@pytest.fixture
-def stopping(monkeypatch):
-    """Let a signal come to the next sweep before chunk number `chunk`."""
+@contextlib.contextmanager
+def signal_before(chunk: int) -> Iterator[None]:
+    """Let a signal come to a sweep before chunk number `chunk`; before its first program where that is 0."""
+    event, calls, advance_rows = threading.Event(), [], chunks._call
 
-    def stop_before(chunk: int) -> None:
-        event, calls, advance_rows = threading.Event(), [], chunks._call
-
-        def call_program(*args: Any) -> Any:
-            calls.append(args)
-            if len(calls) == chunk:
-                event.set()
-            return advance_rows(*args)
-
-        if chunk == 0:
+    def call_program(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == chunk:
             event.set()
-        monkeypatch.setattr(chunks, "_call", call_program)
-        monkeypatch.setattr(runner, "stop_requests", lambda: contextlib.nullcontext(event))
+        return advance_rows(*args)
 
-    return stop_before
+    if chunk == 0:
+        event.set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "_call", call_program)
+        patch.setattr(runner, "stop_requests", lambda: contextlib.nullcontext(event))
+        yield
 
 
 STATIC = ("--agent", "linucb", *WORLD, "--grid", "alpha=1,10,100", "add-bias=true,false")
 
 
-def test_a_signal_is_heard_between_two_programs_and_leaves_nothing(stopping, tmp_path) -> None:
-    stopping(0)
-    stopped = call("sweep", *STATIC, "--out", tmp_path / "out")
+def test_a_signal_is_heard_between_two_programs_and_leaves_nothing(tmp_path) -> None:
+    with signal_before(0):
+        stopped = call("sweep", *STATIC, "--out", tmp_path / "out")
     assert stopped.status == 130
     assert stopped.err.splitlines()[-1] == "jaxbandit: interrupted"
     assert stopped.err.count("compiling") == 1
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def interrupted(stopping, tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="module")
+def in_second_group(tmp_path_factory) -> Path:
     """A sweep in tiles that was stopped in its second group."""
-    stopping(70)
-    out = tmp_path / "interrupted"
-    stopped = call("sweep", *STATIC, "--max-lanes", "8", "--out", out)
+    out = tmp_path_factory.mktemp("in-second-group") / "out"
+    with signal_before(70):
+        stopped = call("sweep", *STATIC, "--max-lanes", "8", "--out", out)
     assert stopped.status == 130, stopped
     last = stopped.err.splitlines()[-1]
     assert re.fullmatch(r"jaxbandit: interrupted after [1-9][\d,]* of [\d,]* interactions; go on with: .*", last)
     assert last.endswith(f"; go on with: jaxbandit sweep --resume --out {out}")
     assert len(list((out / "checkpoints").glob("*.npy"))) == 1
-    monkeypatch.undo()
     return out
+
+
+@pytest.fixture
+def interrupted(in_second_group, tmp_path) -> Path:
+    """The same for a test to change."""
+    return Path(shutil.copytree(in_second_group, tmp_path / "interrupted"))
 
 
 def test_what_is_done_is_not_done_again_and_the_limit_of_lanes_is_remembered(interrupted, tmp_path) -> None:

@@ -17,15 +17,13 @@ from jax.export import deserialize
 
 import jaxbandit
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, read_config
 from jaxbandit.experiments.world import World, build, traced_settings
 from jaxbandit.policies import export, stablehlo, trained
 from jaxbandit.types import Context, Interaction
 from tests.command_line import ROOT, SMALL, assert_refused, call, hashes, write_ratings
-from tests.support import keys, make_agent, masked, small_world
-from tests.test_contract import world
+from tests.support import defaults, home, keys, make_agent, masked, small_world, world
 
 BATCH = 8
 KEY = jax.random.key(3)
@@ -44,15 +42,9 @@ assert not {"flax", "optax", "orbax", "polars", "jaxbandit.agents", "jaxbandit.e
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Every agent in the first of three worlds that it takes, and worlds with contexts of other kinds."""
-    envs = ("mf-per-arm", "mf", "cascade")
-    first = [(agent, env) for agent in AGENTS for env in [next((e for e in envs if world(agent, e)), None)] if env]
+    """Every agent in the world where it is at home, and worlds with contexts of other kinds."""
+    first = [(agent, home(agent)) for agent in AGENTS]
     return [*first, ("linucb", "mf"), ("lints", "linear-per-arm"), ("uniform", "cascade")]
-
-
-def values_of(agent: str) -> dict[str, jax.Array]:
-    settings = hyperparameters(AGENTS[agent]).values()
-    return {s.name: jnp.float32(s.default) for s in settings if s.is_traced}
 
 
 @cache
@@ -71,7 +63,7 @@ def taught(agent: str, env: str):
     Then how likely it takes each arm, where it tells.
     """
     environment, params = world(agent, env)
-    factory, values = make_agent(agent, environment), values_of(agent)
+    factory, values = make_agent(agent, environment), defaults(agent)
 
     @jax.jit
     def select(values, state, key, context):
@@ -102,7 +94,7 @@ def exported(agent: str, env: str, directory: Path) -> jaxbandit.Policy:
 
 def acts(agent: str, env: str) -> bool:
     """Whether it is a policy, and no bound that sees mean rewards."""
-    return not make_agent(agent, world(agent, env)[0])(**values_of(agent)).privileged
+    return not make_agent(agent, world(agent, env)[0])(**defaults(agent)).privileged
 
 
 each_pair = pytest.mark.parametrize(("agent", "env"), [pair for pair in pairs() if acts(*pair)])
@@ -112,7 +104,7 @@ each_pair = pytest.mark.parametrize(("agent", "env"), [pair for pair in pairs() 
 def test_without_a_mask_all_arms_may_be_taken(agent, tmp_path):
     made, state, context, *_ = taught(agent, "mf")
     context = context._replace(mask=None)
-    policy = make_agent(agent, made.environment)(**values_of(agent))
+    policy = make_agent(agent, made.environment)(**defaults(agent))
     actions = jax.jit(lambda state, context: policy.select(jax.random.key(5), state, context).action)(state, context)
     np.testing.assert_array_equal(exported(agent, "mf", tmp_path).act(context, seed=5), actions)
 

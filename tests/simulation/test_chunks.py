@@ -23,6 +23,7 @@ from jaxbandit.simulation.metrics import RoundMetrics
 @given(st.integers(1, 10_000) | st.integers(1, 2**31 - 1))
 def test_points_cover_all_rounds_and_one_begins_with_the_final_tenth(rounds) -> None:
     edges = execution.point_edges(rounds)
+    assert edges.dtype == np.int64
     assert (edges[0], edges[-1]) == (0, rounds)
     assert np.all(np.diff(edges) > 0)
     assert len(edges) <= 2 * execution.POINTS + 1
