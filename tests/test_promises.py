@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_rounds(tmp_path):
     environment, params = small_world("mf-per-arm")
     simulation = sweep.Simulation(environment, params, make_agent("linucb", environment), {"alpha": ALPHAS}, BATCH)
     needs, held = [], []
-    for rounds in (60, 1_000, 10**6):
+    for rounds in (60, 10**6):
         edges = chunks.edges_of(rounds)
         sizes = {"num_seeds": 2, "num_points": chunks.points_of_calls(edges)}
         program, tiles = sweep.compile_tiles(ROOT, simulation, **sizes)
