@@ -17,10 +17,10 @@ def read(name: str) -> list[Line]:
 
 def find(lines: list[Line], **wanted: Any) -> Line:
     """Return the one line with these values."""
-    found = [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
-    if len(found) != 1:
-        sys.exit(f"report.py: {len(found)} lines with {wanted}; measure all cases again")
-    return found[0]
+    matching = [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
+    if len(matching) != 1:
+        sys.exit(f"report.py: {len(matching)} lines with {wanted}; measure all cases again")
+    return matching[0]
 
 
 PEERS = [  # label, its short form, case of both sides, processes of TF-Agents (0: one for each core), least ratio

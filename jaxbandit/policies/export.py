@@ -1,4 +1,4 @@
-"""A run -> a policy that another process acts with: its files, and where they go. Reads none: `load` does."""
+"""A run -> a policy that another process acts with: its programs, arrays and files. It reads no policy: `load` does."""
 
 import hashlib
 import io
@@ -21,8 +21,7 @@ from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
 from jaxbandit.experiments.console import phase
 from jaxbandit.experiments.world import World, build
-from jaxbandit.policies import load, stablehlo
-from jaxbandit.policies import trained as policies
+from jaxbandit.policies import load, stablehlo, trained
 from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin, Sizes
 from jaxbandit.policies.stablehlo import Program
 from jaxbandit.simulation import recording
@@ -54,23 +53,23 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
             that is a file or holds anything else.
     """
     run = mounted(run)
-    trained = _config_of(run)
+    config = _config_of(run)
     place = epath.Path(mounted(out)) if out else epath.Path(run) / DIRECTORY
-    if not 0 <= seed < trained.seeds:
-        raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
-    rounds = policies.last_round(run, checkpoints)
-    if not 0 < rounds <= trained.rounds:
+    if not 0 <= seed < config.seeds:
+        raise InputError(f"policy_seed is {seed}; allowed: 0 to {config.seeds - 1}, the seeds of {run!r}")
+    rounds = trained.last_round(run, checkpoints)
+    if not 0 < rounds <= config.rounds:
         raise InputError(f"run is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
-    origin: Origin = {"config": json.loads(json.dumps(asdict(trained))), "seed": seed, "rounds": rounds}
+    origin: Origin = {"config": json.loads(json.dumps(asdict(config))), "seed": seed, "rounds": rounds}
     if (kept := _exported_before(place, origin)) is not None:
         return kept
-    with phase(f"building {trained.env}"):
-        world = build(trained)
-        acting = build(replace(trained, delay=0), made=(world.environment, world.params))
-        _refuse_privileged(trained, acting)
-        state = policies.trained_state(run, trained, world, seed, checkpoints)
-    with phase(f"exporting {trained.agent}"):
-        files, content = pack(acting, state, trained.batch_size, origin)
+    with phase(f"building {config.env}"):
+        world = build(config)
+        acting = build(replace(config, delay=0), made=(world.environment, world.params))
+        _refuse_privileged(config, acting)
+        state = trained.trained_state(run, config, world, seed, checkpoints)
+    with phase(f"exporting {config.agent}"):
+        files, content = pack(acting, state, config.batch_size, origin)
     write(place, files, content)
     return content
 

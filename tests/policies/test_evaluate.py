@@ -17,8 +17,7 @@ from jaxbandit.experiments import interaction_log
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.run import run
 from jaxbandit.experiments.world import build
-from jaxbandit.policies import estimators as offpolicy
-from jaxbandit.policies import evaluate, log_sums
+from jaxbandit.policies import estimators, evaluate, log_sums
 from jaxbandit.policies import trained as policies
 from jaxbandit.policies.estimators import Sums
 from jaxbandit.policies.reward_model import RewardModel
@@ -33,7 +32,7 @@ SOFTMAX = {"agent": "neural-boltzmann", "agent_settings": {"temperature": 0.5, "
 
 
 def sums(place: list[int], size: int, **columns: list[float]) -> Sums:
-    return offpolicy.tally(np.array(place), size, **{name: np.array(x) for name, x in columns.items()})
+    return estimators.tally(np.array(place), size, **{name: np.array(x) for name, x in columns.items()})
 
 
 TINY = {
@@ -46,7 +45,7 @@ TINY = {
 
 
 def test_every_estimator_gives_what_a_tiny_log_gives_by_hand():
-    found = offpolicy.estimates(Sums(*(x[None] for x in sums([0, 1, 2, 3], 4, **TINY))))
+    found = estimators.estimates(Sums(*(x[None] for x in sums([0, 1, 2, 3], 4, **TINY))))
     values = {name: estimate.value for name, estimate in found.items()}
     assert values["ips"] == pytest.approx((0.5 + 4 + 0 + 1.5) / 4)
     assert values["snips"] == pytest.approx(6 / 5)
@@ -65,7 +64,7 @@ def test_sums_stand_in_their_places():
 
 def test_the_target_that_was_logged_is_worth_what_was_earned():
     same = {**TINY, "target": TINY["propensity"]}
-    found = offpolicy.estimates(Sums(*(x[None] for x in sums([0, 1, 2, 3], 4, **same))))
+    found = estimators.estimates(Sums(*(x[None] for x in sums([0, 1, 2, 3], 4, **same))))
     assert found["ips"].value == found["snips"].value == found["logged"].value == pytest.approx(1.5)
 
 
@@ -73,7 +72,7 @@ def test_a_bootstrap_of_rounds_gives_the_standard_error_of_a_mean():
     reward = np.random.default_rng(0).normal(size=400)
     ones = np.ones(400)
     table = sums(list(range(400)), 400, propensity=ones, reward=reward, target=ones, predicted=ones, model=ones)
-    found = offpolicy.estimates(Sums(*(x[None] for x in table)))
+    found = estimators.estimates(Sums(*(x[None] for x in table)))
     assert found["ips"].stderr == pytest.approx(reward.std() / 20, rel=0.1)
     assert found["ips"].low == pytest.approx(reward.mean() - 1.96 * reward.std() / 20, abs=0.02)
 
@@ -82,9 +81,9 @@ def test_seeds_that_differ_widen_the_interval_as_clusters():
     ones = np.ones(800)
     reward = np.repeat([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 100)
     table = sums(list(range(800)), 800, propensity=ones, reward=reward, target=ones, predicted=ones, model=ones)
-    found = offpolicy.estimates(Sums(*(x.reshape(8, 100) for x in table)))
+    found = estimators.estimates(Sums(*(x.reshape(8, 100) for x in table)))
     assert found["ips"].stderr == pytest.approx(np.std(np.arange(8)) / np.sqrt(8), rel=0.1)
-    alone = offpolicy.estimates(Sums(*(x.reshape(1, 800) for x in table)))
+    alone = estimators.estimates(Sums(*(x.reshape(1, 800) for x in table)))
     assert alone["ips"].stderr < 0.2 * found["ips"].stderr
 
 
@@ -143,8 +142,8 @@ def true_value(config: Config, policy: policies.Policy, only: int | None = None,
     return float(np.mean(found))
 
 
-def estimators(content: dict) -> dict[str, dict[str, float]]:
-    return {name: content["estimates"][name] for name in offpolicy.ESTIMATORS}
+def estimates_of(content: dict) -> dict[str, dict[str, float]]:
+    return {name: content["estimates"][name] for name in estimators.ESTIMATORS}
 
 
 @pytest.mark.parametrize("config", [LINEAR, PER_ARM], ids=["fixed arms", "arms with features"])
@@ -155,7 +154,7 @@ def test_all_estimates_of_a_softmax_policy_are_near_its_true_value(config, logs,
     truth = true_value(config, policies.make_policy(target, world.environment.spec))
     uniform = content["estimates"]["logged"]
     assert abs(truth - uniform["value"]) > 6 * uniform["stderr"]  # else the mean logged reward would do
-    for name, estimate in estimators(content).items():
+    for name, estimate in estimates_of(content).items():
         assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
     assert content["estimates"]["dr"]["stderr"] < content["estimates"]["ips"]["stderr"]
     assert not content["warnings"]
@@ -171,7 +170,7 @@ def test_intervals_hold_the_true_value_as_often_as_they_say():
         table = sums(
             list(range(300)), 300, propensity=propensity, reward=reward, target=target, predicted=ones, model=ones
         )
-        found = offpolicy.estimates(Sums(*(x[None] for x in table)), replicates=100)["ips"]
+        found = estimators.estimates(Sums(*(x[None] for x in table)), replicates=100)["ips"]
         hits += found.low <= 0.8 <= found.high
     assert 0.89 < hits / runs < 0.99
 
@@ -186,7 +185,7 @@ def test_a_policy_that_another_run_has_learnt_is_worth_what_it_earns(logs, tmp_p
     state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
     world = build(checked(LINEAR))
     truth = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec, state))
-    for name, estimate in estimators(content).items():
+    for name, estimate in estimates_of(content).items():
         assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
     fresh = true_value(LINEAR, policies.make_policy(checked(trained), world.environment.spec))
     assert truth > fresh + 6 * content["estimates"]["dr"]["stderr"]
@@ -224,7 +223,7 @@ def test_a_policy_is_judged_in_the_hidden_world_that_it_has_learnt(logs, tmp_pat
     state = policies.last_state(str(tmp_path / "run"), checked(trained), 1).state
     truth = true_value(PER_ARM, policies.make_policy(checked(trained), spec, state), only=1)
     uniform = true_value(PER_ARM, policies.make_policy(checked(PER_ARM), spec), only=1)
-    for name, estimate in estimators(content).items():
+    for name, estimate in estimates_of(content).items():
         assert abs(estimate["value"] - truth) < 3 * estimate["stderr"], (name, estimate, truth)
         assert estimate["value"] > uniform + 10 * estimate["stderr"], (name, estimate, uniform)
     assert_refused(call(*asked, 2), "policy_seed is 2, whose hidden world is not in the log", "0 to 1")
@@ -262,7 +261,7 @@ def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
     uniform = policies.make_policy(checked(PER_ARM), log_sums.spec_of(reader.header))
     table, overlap = log_sums.tally(reader, uniform, log_sums.fit(reader))
     assert (overlap.impossible, overlap.estimated) == (0, 200 * 32)
-    warnings = list(evaluate._warnings(offpolicy.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
+    warnings = list(evaluate._warnings(estimators.estimates(table, replicates=100), overlap, 6400.0, 1000.0))
     assert [warning.split(":")[0] for warning in warnings] == [
         "no overlap in places",
         "propensities are Monte Carlo estimates",
@@ -296,7 +295,7 @@ def test_solving_the_reward_model_takes_the_memory_of_one_seed():
 def test_what_the_log_lacks_shows_in_the_weights():
     ones, half = np.ones(100), np.full(100, 0.5)
     table = sums(list(range(100)), 100, propensity=half, reward=ones, target=half * 0.5, predicted=ones, model=ones)
-    found = offpolicy.estimates(Sums(*(x[None] for x in table)))
+    found = estimators.estimates(Sums(*(x[None] for x in table)))
     (warning,) = evaluate._warnings(found, log_sums.Overlap(squares=25.0), 100.0, 100.0)
     assert "weights average 0.500 ± 0.000, not 1" in warning
 
