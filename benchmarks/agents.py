@@ -26,8 +26,9 @@ from scaling_plot import BLUE, GREY, GRID, INK, ORANGE, short, style
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, checked
-from jaxbandit.experiments.world import World, build, make_environment
+from jaxbandit.experiments.world import build, make_environment
 from jaxbandit.simulation import lanes
+from jaxbandit.simulation.lanes import Simulation
 from jaxbandit.simulation.metrics import mean_stderr
 
 WORLDS = {
@@ -64,27 +65,26 @@ def main() -> None:
         plot([json.loads(line) for line in drawn.read_text().splitlines()], drawn.with_suffix(".png"))
 
 
-def worlds(agent: str, made: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, Config, World]]:
+def worlds(agent: str, made: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, Config, Simulation]]:
     """Label, configuration and objects of each run of an agent."""
     for env, environment in made.items():
         taken = False
         for settings in ({}, *VARIANTS.get((agent, env), ())):
             config = checked(Config(env=env, agent=agent, batch_size=BATCH, agent_settings=settings))
             with suppress(InputError):
-                world = build(config, made=environment)
+                simulation = build(config, made=environment)
                 taken = True
                 yield (
                     ", ".join([agent, *(value if name == "features" else name for name, value in settings.items())]),
                     config,
-                    world,
+                    simulation,
                 )
         if taken and agent != LINK:
             return
 
 
-def measure(label: str, config: Config, world: World, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(label: str, config: Config, simulation: Simulation, rounds: int, seconds: float) -> dict[str, Any]:
     """Run for so many rounds, and, at the speed that this had, for so many seconds."""
-    simulation = lanes.Simulation(world.environment, world.params, world.factory, world.grid, BATCH)
     started = time.perf_counter()
     program = lanes.compile_lanes(jax.random.key(0), simulation, num_seeds=SEEDS, num_points=2)
     compiled = time.perf_counter() - started

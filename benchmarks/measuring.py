@@ -27,13 +27,13 @@ class Runner(NamedTuple):
     compile_seconds: float
 
 
-def lanes_runner(world: Any, *, batch_size: int, configurations: int = 1, seeds: int = 1) -> Runner:
-    """Compile `configurations` x `seeds` lanes of a `World`, and run their first two rounds."""
-    grid = {name: jnp.broadcast_to(values, (configurations,)) for name, values in world.grid.items()}
+def lanes_runner(simulation: lanes.Simulation, *, batch_size: int, configurations: int = 1, seeds: int = 1) -> Runner:
+    """Compile `configurations` x `seeds` lanes of a simulation, and run their first two rounds."""
+    grid = {name: jnp.broadcast_to(values, (configurations,)) for name, values in simulation.grid.items()}
     if configurations > 1:
         grid["alpha"] = jnp.geomspace(*ALPHAS, configurations)
     started = time.perf_counter()
-    simulation = lanes.Simulation(world.environment, world.params, world.factory, grid, batch_size)
+    simulation = simulation._replace(grid=grid, batch_size=batch_size)
     program = lanes.compile_lanes(jax.random.key(0), simulation, num_seeds=seeds, num_points=1)
     compile_seconds = time.perf_counter() - started
     state = {"carry": program.begin(), "round": 0}

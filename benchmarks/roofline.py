@@ -18,8 +18,8 @@ from measuring import ALPHAS, Report, lanes_runner, timed
 from throughput import CASES, world_of
 
 from jaxbandit.data import load
-from jaxbandit.experiments.world import World
 from jaxbandit.simulation import rounds as simulate
+from jaxbandit.simulation.lanes import Simulation
 
 NAMES = ("reference", "batch 4096", "sweep")
 MATRIX, VECTOR, CACHED, REPEATS = 4096, 2**26, 2**16, 5
@@ -47,18 +47,18 @@ def main() -> None:
     report.add(case="peaks", **peak)
     for case in NAMES:
         changes, batch_size, configurations, seeds, rounds, repeats = CASES[case]
-        world = world_of(arguments.ratings, changes)
+        simulation = world_of(arguments.ratings, changes)
         size = {"batch_size": batch_size, "configurations": configurations, "seeds": seeds}
-        runner = lanes_runner(world, **size)
+        runner = lanes_runner(simulation, **size)
         seconds = float(np.median(timed([partial(runner.advance, rounds)], repeats)[0])) / (runner.per_round * rounds)
-        work = count(world, **size)
-        held = sum(leaf.nbytes for leaf in jax.tree.leaves(world.params)) + work.state_bytes
+        work = count(simulation, **size)
+        held = sum(leaf.nbytes for leaf in jax.tree.leaves(simulation.params)) + work.state_bytes
         place = "cache" if held < last_level_cache() else "memory"
         least = {
             "compute": (work.flops + work.integers) / peak["flops_per_second"],
             "bytes": work.bytes / peak[f"{place}_bytes_per_second"],
         }
-        counted = {"by_hand": work._asdict(), "by_xla": xla_count(world, **size)}
+        counted = {"by_hand": work._asdict(), "by_xla": xla_count(simulation, **size)}
         bound = max(least, key=least.__getitem__)
         off = {"least_seconds": least, "bound": bound, "times_the_bound": seconds / least[bound]}
         held_in = {"working_set_mb": held / 1e6, "held_in": place}
@@ -66,15 +66,16 @@ def main() -> None:
     report.write()
 
 
-def count(world: World, *, batch_size: int, configurations: int, seeds: int) -> Work:
+def count(simulation: Simulation, *, batch_size: int, configurations: int, seeds: int) -> Work:
     """Count what LinUCB on [user; arm] cannot do without, x'Px split into a user, a cross and an item term.
 
     Products are dense, 2 m n k. Every array is read and written once a round; what all configurations of a seed share
     (users, arms, rewards) is counted once for all of them. Integers: a random word for the user, for each arm and for
     ties, and a comparison and a choice for each pair of arms, which must differ.
     """
-    b, (k, u, v) = batch_size, world.environment.spec[:3]
-    n, r, d, pairs = len(world.params.catalogue.features), world.params.user_reward.shape[1], u + v, v * (v + 1) // 2
+    b, (k, u, v) = batch_size, simulation.environment.spec[:3]
+    params, d, pairs = simulation.params, u + v, v * (v + 1) // 2
+    n, r = len(params.catalogue.features), params.user_reward.shape[1]
     draw = Work(
         flops=2 * b * k * r + b * k, bytes=F32 * b * (u + r + k * v), integers=b * (THREEFRY * (k + 2) + k * (k - 1))
     )
@@ -94,19 +95,19 @@ def count(world: World, *, batch_size: int, configurations: int, seeds: int) -> 
     return Work(*(x / (lanes * b) for x in (flops, moved + tables, integers)), state_bytes=F32 * lanes * (d**2 + d))
 
 
-def xla_count(world: World, *, batch_size: int, configurations: int, seeds: int) -> dict[str, float]:
+def xla_count(simulation: Simulation, *, batch_size: int, configurations: int, seeds: int) -> dict[str, float]:
     """XLA's cost analysis of the compiled rounds: the loop over rounds counts once, and so do the loops in a round."""
-    grid = {name: jnp.broadcast_to(values, (configurations,)) for name, values in world.grid.items()}
+    grid = {name: jnp.broadcast_to(values, (configurations,)) for name, values in simulation.grid.items()}
     grid["alpha"] = jnp.geomspace(*ALPHAS, configurations)
 
     def lane(key: Any, params: Any, edges: Any, hyperparameters: dict[str, Any]) -> Any:
-        lane = simulate.Lane(world.environment, params, world.factory(**hyperparameters), batch_size)
+        lane = simulate.Lane(simulation.environment, params, simulation.factory(**hyperparameters), batch_size)
         return simulate.simulate(key, lane, simulate.start(key, lane), edges)
 
     over_configurations = jax.vmap(lane, in_axes=(None, None, None, 0))
     program = jax.jit(jax.vmap(over_configurations, in_axes=(0, None, None, None)))
     keys = jax.random.split(jax.random.key(0), seeds)
-    cost = program.lower(keys, world.params, np.array([0, 1], np.int32), grid).compile().cost_analysis()
+    cost = program.lower(keys, simulation.params, np.array([0, 1], np.int32), grid).compile().cost_analysis()
     interactions = configurations * seeds * batch_size
     return {"flops": cost["flops"] / interactions, "bytes": cost["bytes accessed"] / interactions}
 

@@ -24,7 +24,7 @@ from jaxbandit.agents import AGENTS
 from jaxbandit.data import Ratings
 from jaxbandit.data.ratings import Truth
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.experiments.world import World
+from jaxbandit.simulation.lanes import Simulation
 
 BASE = {"configurations": 1, "seeds": 1, "batch_size": 128, "num_actions": 20, "rank_k": 20, "items": 1682}
 LANES = (1, 4, 16, 64, 256, 1024)
@@ -90,17 +90,17 @@ def measure(points: list[dict[str, int]]) -> list[dict[str, Any]]:
 
 
 def prepare(size: dict[str, int]) -> Runner:
-    world = make_world(size["items"], size["rank_k"], size["num_actions"])
-    return lanes_runner(world, **{name: size[name] for name in ("batch_size", "configurations", "seeds")})
+    simulation = make_world(size["items"], size["rank_k"], size["num_actions"])
+    return lanes_runner(simulation, **{name: size[name] for name in ("batch_size", "configurations", "seeds")})
 
 
 @cache
-def make_world(items: int, rank_k: int, num_actions: int) -> World:
+def make_world(items: int, rank_k: int, num_actions: int) -> Simulation:
     """mf-per-arm of random factors, and LinUCB for it. Two of the `rank_k` columns are biases."""
     environment, params = ENVIRONMENTS["mf-per-arm"](tables(items, rank_k), factorizer="truth", num_actions=num_actions)
     assert environment.spec.user_dim == environment.spec.arm_dim == rank_k
     grid = {"alpha": jnp.ones(1), "tikhonov_weight": jnp.ones(1)}
-    return World(environment, params, partial(AGENTS["linucb"], environment.spec), grid)
+    return Simulation(environment, params, partial(AGENTS["linucb"], environment.spec), grid, 1)
 
 
 def tables(items: int, rank_k: int) -> Ratings:

@@ -25,7 +25,8 @@ from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
 from jaxbandit.experiments.config import Config, checked
-from jaxbandit.experiments.world import World, build
+from jaxbandit.experiments.world import build
+from jaxbandit.simulation.lanes import Simulation
 
 REFERENCE = {"env_settings": {"factorizer": "svd"}, "agent_settings": {"alpha": 10.0, "tikhonov_weight": 0.001}}
 NEURAL = {"agent": "neural-epsilon-greedy", "agent_settings": {}}
@@ -71,7 +72,7 @@ def main() -> None:
     report.write()
 
 
-def world_of(ratings: str, changes: dict[str, Any]) -> World:
+def world_of(ratings: str, changes: dict[str, Any]) -> Simulation:
     settings = {**REFERENCE, **changes}
     if settings.get("env") != WIDE["env"]:
         settings["ratings"] = ratings
@@ -80,12 +81,12 @@ def world_of(ratings: str, changes: dict[str, Any]) -> World:
 
 def measure(report: Report, ratings: str, name: str, case: str) -> None:
     changes, batch_size, configurations, seeds, rounds, repeats = CASES[case]
-    world = world_of(ratings, changes)
-    ours = lanes_runner(world, batch_size=batch_size, configurations=configurations, seeds=seeds)
+    simulation = world_of(ratings, changes)
+    ours = lanes_runner(simulation, batch_size=batch_size, configurations=configurations, seeds=seeds)
     loop_rounds = NUMPY_ROUNDS.get(case, 0)
     works = [partial(ours.advance, rounds)]
     if loop_rounds:
-        works.append(lambda: numpy_linucb.simulate(world.params, batch_size, loop_rounds))
+        works.append(lambda: numpy_linucb.simulate(simulation.params, batch_size, loop_rounds))
     seconds, *others = timed(works, repeats)
     settings = {"agent": changes.get("agent", "linucb"), "env": changes.get("env", "mf-per-arm")}
     settings |= {"batch_size": batch_size, "rounds": rounds}
@@ -103,8 +104,8 @@ def compile_times(report: Report, arguments: argparse.Namespace, name: str) -> N
     for agent in (agent for agent in AGENTS if "tikhonov_weight" in hyperparameters(AGENTS[agent])):
         worlds = {f: {"agent_settings": {"features": f}} for f in FEATURES} | {"fixed arms": {"env": "mf"}}
         for label, changes in worlds.items():
-            world = world_of(arguments.ratings, {"agent_settings": {}, "agent": agent, **changes})
-            seconds[f"{agent}, {label}"] = lanes_runner(world, batch_size=128).compile_seconds
+            simulation = world_of(arguments.ratings, {"agent_settings": {}, "agent": agent, **changes})
+            seconds[f"{agent}, {label}"] = lanes_runner(simulation, batch_size=128).compile_seconds
     slowest = max(seconds, key=seconds.__getitem__)
     report.add(case="compile", ratings=name, slowest=slowest, slowest_seconds=seconds[slowest], seconds=seconds)
 
@@ -149,9 +150,9 @@ def memory(report: Report, arguments: argparse.Namespace, name: str) -> None:
 
 def resident(ratings: str, rounds: int) -> dict[str, Any]:
     calls, (changes, batch_size, configurations, seeds, *_) = 10, CASES["sweep"]
-    world = world_of(ratings, changes)
+    simulation = world_of(ratings, changes)
     size = {"batch_size": batch_size, "configurations": configurations, "seeds": seeds}
-    runner = lanes_runner(world, **size)
+    runner = lanes_runner(simulation, **size)
     for _ in range(calls):
         runner.advance(rounds // calls)
     return {"batch_size": batch_size, "lanes": configurations * seeds, "resident_gb": peak_resident() / 1e9}

@@ -1,4 +1,4 @@
-"""The interaction log as an option of a run: a world whose agents record, and the writing of what they recorded.
+"""The interaction log as an option of a run: a simulation whose agents record, and the writing of what they recorded.
 
 `interaction_log` says what the files hold; `simulation.recording` is what runs inside the compiled program.
 """
@@ -12,10 +12,10 @@ from jaxbandit.experiments import interaction_log
 from jaxbandit.experiments.config import Config
 from jaxbandit.experiments.interaction_log import Header, Log
 from jaxbandit.experiments.run_directory import Places
-from jaxbandit.experiments.world import World
 from jaxbandit.simulation import chunks, recording
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.chunks import State, Work
+from jaxbandit.simulation.lanes import Simulation
 from jaxbandit.types import Agent, Traced
 
 
@@ -33,44 +33,46 @@ def choose_samples(places: Places, resume: bool, log: bool, samples: int | None)
     return int(processes.from_first(choose, lambda: np.zeros((), int)))
 
 
-def recording_world(config: Config, world: World, samples: int) -> tuple[World, int]:
-    """Let the agents of a world record their interactions; also return of how many rounds: those written at a time.
+def recording_simulation(config: Config, simulation: Simulation, samples: int) -> tuple[Simulation, int]:
+    """Let the agents of a simulation record their interactions; also return of how many rounds: those in a file.
 
     Raises:
         InputError: the world wants slates.
     """
-    if world.environment.spec.slate_size > 1:
+    if simulation.environment.spec.slate_size > 1:
         raise InputError(
             f"log_interactions is set, but env {config.env} wants slates; allowed: an env that wants one arm"
         )
-    example = recording.example(world.environment, world.params, config.batch_size)
+    example = recording.example(simulation.environment, simulation.params, config.batch_size)
     rounds = min(config.rounds, recording.rounds_per_chunk(example, config.seeds))
 
     def factory(**hyperparameters: Traced) -> Agent:
-        return recording.recorded(world.factory(**hyperparameters), example, rounds, samples)
+        return recording.recorded(simulation.factory(**hyperparameters), example, rounds, samples)
 
-    return world._replace(factory=factory), rounds
+    return simulation._replace(factory=factory), rounds
 
 
 class Recorder:
     """Writes the log of a run while it is simulated; of several processes the first one does."""
 
-    def __init__(self, config: Config, world: World, rounds_per_file: int, samples: int, places: Places) -> None:
-        """Describe the log of a run in `world`, the one that does not record yet."""
+    def __init__(
+        self, config: Config, simulation: Simulation, rounds_per_file: int, samples: int, places: Places
+    ) -> None:
+        """Describe the log of a run; `simulation` is the one that does not record yet."""
         header = Header(
             rounds=config.rounds,
             rounds_per_file=rounds_per_file,
             batch_size=config.batch_size,
             seeds=config.seeds,
-            **interaction_log.sizes(world.environment.spec),
-            propensity_exact=world.example_agent.probabilities is not None,
+            **interaction_log.sizes(simulation.environment.spec),
+            propensity_exact=simulation.example_agent.probabilities is not None,
             propensity_samples=samples,
         )
-        self._log, self._world, self._done = Log(places.results, header), world, 0
+        self._log, self._simulation, self._done = Log(places.results, header), simulation, 0
 
     def begin(self, work: Work, state: State) -> None:
         """Begin the log, or go on with it: rounds after the last checkpoint will be simulated again."""
-        items = recording.catalogue(self._world.environment, self._world.params)
+        items = recording.catalogue(self._simulation.environment, self._simulation.params)
         self._done = chunks.number(work, state)
 
         def write() -> None:

@@ -88,14 +88,14 @@ def carry_out(
     with run_directory.claimed(asked, places, options.resume), follower or nullcontext():
         finished = Runner(plan, configs, groups, places, options, follower).run()
         shown, about = write(finished, places)
-        world = next(group.world for group in groups if shown in group.members)
+        environment = next(group.simulation.environment for group in groups if shown in group.members)
         summary = reporting.summarize(
             finished.results[shown].curves,
             compile_seconds=finished.compile_seconds,
             run_seconds=finished.run_seconds,
             simulated=finished.simulated,
         )
-        summary["world"], summary["device"] = dict(world.environment.facts), _device()
+        summary["world"], summary["device"] = dict(environment.facts), _device()
         if about is not None:
             summary["sweep"] = about
         processes.by_first(lambda: _end(places, summary, options.keep_checkpoints))
@@ -106,12 +106,12 @@ class Follower:
     """Follows a run: writes its log and TensorBoard events chunk by chunk, and reports its learning curves."""
 
     def __init__(self, group: Group, places: Places, samples: int, report: Report | None) -> None:
-        """Let the world of the group record its interactions where `samples` is not 0."""
+        """Let the agents of the group record their interactions where `samples` is not 0."""
         self.group, self.rounds_per_call, self._recorder = group, None, None
         if samples:
-            world, rounds = recorder.recording_world(group.config, group.world, samples)
-            self.group, self.rounds_per_call = group._replace(world=world), rounds
-            self._recorder = Recorder(group.config, group.world, rounds, samples, places)
+            simulation, rounds = recorder.recording_simulation(group.config, group.simulation, samples)
+            self.group, self.rounds_per_call = group._replace(simulation=simulation), rounds
+            self._recorder = Recorder(group.config, group.simulation, rounds, samples, places)
         self._events, self._report = reporting.EventLog(places.tensorboard), report
 
     def __enter__(self) -> "Follower":

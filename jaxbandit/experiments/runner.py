@@ -194,12 +194,12 @@ class Runner:
 
     def _program(self, group: Group) -> Work:
         """Compile the program of a group and lay out the lanes of its first rung."""
-        config, world = group.config, group.world
+        config = group.config
         rounds_per_call = None if self.observer is None else self.observer.rounds_per_call
         edges = self._edges(group, 0)
         program, tiles = lanes.compile_tiles(
             jax.random.key(config.seed),
-            lanes.Simulation(world.environment, world.params, world.factory, world.grid, config.batch_size),
+            group.simulation,
             num_seeds=config.seeds,
             num_points=chunks.points_of_calls(edges, rounds_per_call),
             columns=self._columns(group) if len(self.rungs) > 1 else None,

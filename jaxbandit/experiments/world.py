@@ -1,7 +1,7 @@
-"""The objects that a config names: its environment with all arrays, and the factory of its agents. Simulates nothing.
+"""The objects that a config names: its world and the factory of its agents, as what is simulated. It simulates nothing.
 
-Names become objects here and nowhere else. Configurations that differ in traced settings alone share a world and one
-compiled program: they are a group.
+Names become objects here and nowhere else. Configurations that differ in traced settings alone share one compiled
+program: they are a group.
 """
 
 import json
@@ -21,21 +21,8 @@ from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config, WorldConfig, takes_ratings
 from jaxbandit.experiments.console import phase
 from jaxbandit.simulation.delay import delayed
+from jaxbandit.simulation.lanes import Simulation
 from jaxbandit.types import Agent, Environment, TracedFactory
-
-
-class World(NamedTuple):
-    """What a program is compiled of, for one configuration or several that differ in traced settings alone."""
-
-    environment: Environment
-    params: PyTree
-    factory: TracedFactory  # (**traced settings) -> Agent
-    grid: dict[str, np.ndarray]  # traced settings, [H] each
-
-    @property
-    def example_agent(self) -> Agent:
-        """The agent of the first configuration."""
-        return self.factory(**{name: float(values[0]) for name, values in self.grid.items()})
 
 
 class Group(NamedTuple):
@@ -43,7 +30,7 @@ class Group(NamedTuple):
 
     members: list[int]  # their places in the list of all configurations
     config: Config  # of the first one
-    world: World
+    simulation: Simulation
 
 
 def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
@@ -57,8 +44,10 @@ def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
     return ENVIRONMENTS[config.env](*ratings, **config.env_settings)
 
 
-def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> World:
-    """Make the world of checked configs, with an environment that is `made` already if there is one.
+def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> Simulation:
+    """Make what is simulated of checked configs that differ in traced settings alone, in one program.
+
+    `made` is the environment with its arrays, if there is one already.
 
     Raises:
         InputError: the ratings cannot be read, or settings do not go together.
@@ -68,16 +57,17 @@ def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> W
     traced = traced_settings(config.agent)
     grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
     factory: TracedFactory = partial(AGENTS[config.agent], environment.spec, **static_settings(config))
-    world = World(environment, params, factory, grid)
-    check_slates(config, environment, world.example_agent)
+    simulation = Simulation(environment, params, factory, grid, config.batch_size)
+    check_slates(config, environment, simulation.example_agent)
     if config.delay:
-        world = world._replace(factory=delayed(factory, environment, params, config.batch_size, config.delay))
-        _ = world.example_agent  # refuses what is too large
-    return world
+        delay = delayed(factory, environment, params, config.batch_size, config.delay)
+        simulation = simulation._replace(factory=delay)
+        _ = simulation.example_agent  # refuses what is too large
+    return simulation
 
 
 def build_groups(configs: Sequence[Config]) -> list[Group]:
-    """Make the worlds of all configurations, each environment once, in the order of their first configurations.
+    """Make the groups of all configurations, each environment once, in the order of their first configurations.
 
     Raises:
         InputError: that of `build`.

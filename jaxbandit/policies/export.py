@@ -20,11 +20,11 @@ from jaxbandit._core.files import mounted, write_bytes, write_json
 from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
 from jaxbandit.experiments.console import phase
-from jaxbandit.experiments.world import World, build
+from jaxbandit.experiments.world import build
 from jaxbandit.policies import load, stablehlo, trained
 from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin, Sizes
 from jaxbandit.policies.stablehlo import Program
-from jaxbandit.simulation import recording
+from jaxbandit.simulation import lanes, recording
 from jaxbandit.types import Agent, Context, Spec, pair_products
 
 DIRECTORY = "policy"
@@ -64,26 +64,26 @@ def export(run: str, out: str | None = None, *, seed: int = 0, checkpoints: str 
     if (kept := _exported_before(place, origin)) is not None:
         return kept
     with phase(f"building {config.env}"):
-        world = build(config)
-        acting = build(replace(config, delay=0), made=(world.environment, world.params))
+        simulation = build(config)
+        acting = build(replace(config, delay=0), made=(simulation.environment, simulation.params))
         _refuse_privileged(config, acting)
-        state = trained.trained_state(run, config, world, seed, checkpoints)
+        state = trained.trained_state(run, config, simulation, seed, checkpoints)
     with phase(f"exporting {config.agent}"):
-        files, content = pack(acting, state, config.batch_size, origin)
+        files, content = pack(acting, state, origin)
     write(place, files, content)
     return content
 
 
-def pack(world: World, state: PyTree[Array], batch_size: int, origin: Origin) -> tuple[dict[str, bytes], Header]:
+def pack(simulation: lanes.Simulation, state: PyTree[Array], origin: Origin) -> tuple[dict[str, bytes], Header]:
     """Make the files of a policy and the content of policy.json: `origin`, what the policy takes and answers."""
-    spec = world.environment.spec
+    spec, batch_size = simulation.environment.spec, simulation.batch_size
     mask = jax.eval_shape(lambda: jnp.ones((batch_size, spec.num_actions), bool))
-    seen = recording.example(world.environment, world.params, batch_size)._replace(mask=mask)
-    settings = {name: np.float32(values[0]) for name, values in world.grid.items()}
-    tree = {"state": jax.tree.map(np.asarray, state), "settings": settings, **_catalogue(world, seen)}
-    programs = {ACTIONS: stablehlo.lower(world.factory, _actions, tree, seen)}
-    if _agent(world).probabilities is not None:
-        programs[PROBABILITIES] = stablehlo.lower(world.factory, _probabilities, tree, seen)
+    seen = recording.example(simulation.environment, simulation.params, batch_size)._replace(mask=mask)
+    settings = {name: np.float32(values[0]) for name, values in simulation.grid.items()}
+    tree = {"state": jax.tree.map(np.asarray, state), "settings": settings, **_catalogue(simulation, seen)}
+    programs = {ACTIONS: stablehlo.lower(simulation.factory, _actions, tree, seen)}
+    if simulation.example_agent.probabilities is not None:
+        programs[PROBABILITIES] = stablehlo.lower(simulation.factory, _probabilities, tree, seen)
     leaves = stablehlo.named(tree)
     read = sorted({name for program in programs.values() for name in program.arrays})
     files = {name: bytes(program.exported.serialize(vjp_order=0)) for name, program in programs.items()}
@@ -110,11 +110,11 @@ def _probabilities(agent: Agent, key: Key[Array, ""], state: PyTree[Array], cont
     return agent.probabilities(state, context)
 
 
-def _catalogue(world: World, seen: Context) -> dict[str, dict[str, np.ndarray]]:
+def _catalogue(simulation: lanes.Simulation, seen: Context) -> dict[str, dict[str, np.ndarray]]:
     """Arrays of the catalogue, where there is one."""
     if seen.catalogue is None:
         return {}
-    items = recording.catalogue(world.environment, world.params)
+    items = recording.catalogue(simulation.environment, simulation.params)
     assert items is not None
     return {"catalogue": {"features": items, "pairs": pair_products(items)}}
 
@@ -182,12 +182,8 @@ def _config_of(run: str) -> Config:
     return read_config(path)
 
 
-def _agent(world: World) -> Agent:
-    return world.factory(**{name: float(values[0]) for name, values in world.grid.items()})
-
-
-def _refuse_privileged(config: Config, world: World) -> None:
-    if _agent(world).privileged:
+def _refuse_privileged(config: Config, simulation: lanes.Simulation) -> None:
+    if simulation.example_agent.privileged:
         raise InputError(
             f"agent is {config.agent!r}, which sees mean rewards, but nobody knows them there; allowed: all others"
         )

@@ -14,8 +14,8 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments import interaction_log, run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
-from jaxbandit.experiments.recorder import recording_world
-from jaxbandit.experiments.world import World, build, static_settings, traced_settings, world_difference
+from jaxbandit.experiments.recorder import recording_simulation
+from jaxbandit.experiments.world import build, static_settings, traced_settings, world_difference
 from jaxbandit.simulation import chunks, lanes, recording
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.metrics import RoundMetrics
@@ -78,9 +78,9 @@ def last_state(run: str, config: Config, seed: int, checkpoints: str | None = No
         raise InputError(f"policy_seed is {seed}; allowed: 0 to {trained.seeds - 1}, the seeds of {run!r}")
     if not 0 < last_round(run, checkpoints) <= trained.rounds:
         raise InputError(f"policy_from is {run!r}, which has no checkpoint of all seeds; allowed: a run with one")
-    world = build(trained)
-    state = trained_state(run, trained, world, seed, checkpoints)
-    hidden = jax.eval_shape(world.environment.init, jax.random.key(0), world.params)
+    simulation = build(trained)
+    state = trained_state(run, trained, simulation, seed, checkpoints)
+    hidden = jax.eval_shape(simulation.environment.init, jax.random.key(0), simulation.params)
     return Learned(state, trained.seed, bool(jax.tree.leaves(hidden)))
 
 
@@ -89,17 +89,18 @@ def last_round(run: str, checkpoints: str | None = None) -> int:
     return max(_checkpoints(run, checkpoints).rounds(), default=0)
 
 
-def trained_state(run: str, trained: Config, world: World, seed: int, checkpoints: str | None = None) -> PyTree:
-    """Read the agent's state of one seed from the last checkpoint of a run in its world.
+def trained_state(
+    run: str, trained: Config, simulation: lanes.Simulation, seed: int, checkpoints: str | None = None
+) -> PyTree:
+    """Read the agent's state of one seed from the last checkpoint of a run, `simulation` as `build` makes it.
 
     Raises:
         InputError: the checkpoint is damaged, or of another program.
     """
     directory = epath.Path(run)
     samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
-    world, rounds = recording_world(trained, world, samples) if samples else (world, None)
+    simulation, rounds = recording_simulation(trained, simulation, samples) if samples else (simulation, None)
     (tile,) = lanes.layout(1, trained.seeds, num_devices=_devices(directory))
-    simulation = lanes.Simulation(world.environment, world.params, world.factory, world.grid, trained.batch_size)
     like = lanes.carry_shapes(simulation, tile.config.shape)
     points = len(chunks.edges_of(trained.rounds, rounds)) - 1
     sums = np.zeros((len(RoundMetrics._fields), points, 1, trained.seeds))

@@ -22,7 +22,7 @@ from jaxbandit._core.integers import ceil_div
 from jaxbandit.simulation import rounds
 from jaxbandit.simulation.metrics import RoundMetrics
 from jaxbandit.simulation.rounds import Carry, Lane
-from jaxbandit.types import Environment, TracedFactory
+from jaxbandit.types import Agent, Environment, TracedFactory
 
 Grid = Mapping[str, Float[Array | np.ndarray, " H"]]
 Hyperparameters = Mapping[str, Float[Array, ""]]  # of one configuration
@@ -36,6 +36,11 @@ class Simulation(NamedTuple):
     factory: TracedFactory  # called inside the trace with one value of each entry of `grid`
     grid: Grid
     batch_size: int
+
+    @property
+    def example_agent(self) -> Agent:
+        """The agent of the first configuration."""
+        return self.factory(**{name: float(values[0]) for name, values in self.grid.items()})
 
 
 class Tile(NamedTuple):

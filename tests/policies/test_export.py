@@ -19,8 +19,9 @@ import jaxbandit
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, read_config
-from jaxbandit.experiments.world import World, build, traced_settings
+from jaxbandit.experiments.world import build, traced_settings
 from jaxbandit.policies import export, stablehlo, trained
+from jaxbandit.simulation.lanes import Simulation
 from jaxbandit.types import Context, Interaction
 from tests.command_line import ROOT, SMALL, assert_refused, call, hashes, write_ratings
 from tests.support import defaults, home, keys, make_agent, masked, small_world, world
@@ -78,13 +79,13 @@ def taught(agent: str, env: str):
     state = jax.jit(lambda values, state, seen: factory(**values).update(KEY, state, seen))(values, state, seen)
     decision, told = select(values, state, jax.random.key(5), second)
     grid = {name: np.array([value]) for name, value in values.items()}
-    return World(environment, params, factory, grid), state, second, decision.action, told
+    return Simulation(environment, params, factory, grid, BATCH), state, second, decision.action, told
 
 
 @cache
 def packed(agent: str, env: str):
     made, state, *_ = taught(agent, env)
-    return export.pack(made, state, BATCH, HEAD)
+    return export.pack(made, state, HEAD)
 
 
 def exported(agent: str, env: str, directory: Path) -> jaxbandit.Policy:
