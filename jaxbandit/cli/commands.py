@@ -12,13 +12,13 @@ from typing import Any
 import click
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.cli.command_line import EvaluateCommand, RunCommand, SweepCommand, chosen_config, chosen_plan
+from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_plan
 from jaxbandit.vertex.trainer import RESULTS, is_container
 
 OPTIONS = ("checkpoint_every", "profile")  # flags of `run` and `sweep` on which no number depends
 
 
-@click.command("run", cls=RunCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
+@click.command("run", cls=SettingsCommand, short_help="Simulate an agent: learning curves, a table, a picture.")
 @click.pass_context
 def run_command(ctx: click.Context, out: str | None, resume: bool, distributed: bool, **given: Any) -> None:
     """Simulate an agent against thousands of users: learning curves, a table, a picture.
@@ -39,7 +39,7 @@ def run_command(ctx: click.Context, out: str | None, resume: bool, distributed: 
         reporting.print_table(summary, agent=config.agent, directory=out or str(job.places.results))
 
 
-@click.command("sweep", cls=SweepCommand, short_help="Simulate many configurations: a ranked table, the best one.")
+@click.command("sweep", cls=SettingsCommand, short_help="Simulate many configurations: a ranked table, the best one.")
 @click.pass_context
 def sweep_command(ctx: click.Context, out: str | None, resume: bool, distributed: bool, **given: Any) -> None:
     """Simulate many configurations on the same users: a ranked table, a picture, the best one's flags.
@@ -59,7 +59,7 @@ def sweep_command(ctx: click.Context, out: str | None, resume: bool, distributed
         show(plan, summary, out or str(job.places.results))
 
 
-@click.command(cls=EvaluateCommand, short_help="Estimate what another policy would have earned on logged users.")
+@click.command(cls=SettingsCommand, short_help="Estimate what another policy would have earned on logged users.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,

@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import click
+
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
-from jaxbandit.cli import flags
-from jaxbandit.cli.command_line import RunCommand, SweepCommand, chosen_config, chosen_plan
+from jaxbandit.cli.base_config import read_some
+from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_plan
+from jaxbandit.cli.options import named_values
 from jaxbandit.data import DATASETS, SHIPPED
 from jaxbandit.experiments import config
 from jaxbandit.experiments.config import Config, takes_ratings
@@ -17,7 +20,6 @@ from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.state import Launch
 from jaxbandit.vertex.study import Study, checked, read_parameters
 
-COMMANDS = {"run": RunCommand, "sweep": SweepCommand}
 LAUNCHERS = ("out", "resume", "distributed")  # flags that the launcher decides
 BESIDE = ("checkpoint_every", "profile", "log_interactions", "propensity_samples")
 
@@ -98,7 +100,7 @@ class Trainer(NamedTuple):
             InputError, click.ClickException: what the trainer itself would refuse before it reads ratings.
         """
         command = args[0]
-        with COMMANDS[command](command).make_context(f"jaxbandit {command}", list(args[1:])) as ctx:
+        with SettingsCommand(command).make_context(f"jaxbandit {command}", list(args[1:])) as ctx:
             launchers = [name for name in LAUNCHERS if ctx.params.get(name)]
             given = {name: ctx.params.get(name) for name in BESIDE}
             beside = [f"--{dashed(name)}={reporting.setting_text(value)}" for name, value in given.items() if value]
@@ -150,21 +152,17 @@ def _named_values(texts: Iterable[str]) -> tuple[str, ...]:
     Raises:
         InputError: one has no = or no value.
     """
-    return tuple(f"--{name}={value}" for name, value in flags.axes("final", list(texts)).items())
+    return tuple(f"--{name}={value}" for name, value in named_values("final", list(texts)).items())
 
 
 def _without_config_file(args: Sequence[str]) -> list[str]:
     """Put flags and values in place of --config FILE, which lies on this machine alone."""
-    path = flags.value_of(args, "--config")
+    given = read_some(args, click.Option(["--config"]))
+    path = given.params["config"]
     if path is None or path.startswith("gs://"):
         return list(args)
-    rest, skip = [], False
-    for arg in args:
-        if not skip and arg != "--config" and not arg.startswith("--config="):
-            rest.append(arg)
-        skip = arg == "--config"
     values = config.flag_values(config.read_config(path))
-    return [*(f"--{name}={reporting.setting_text(value)}" for name, value in values.items()), *rest]
+    return [*(f"--{name}={reporting.setting_text(value)}" for name, value in values.items()), *given.args]
 
 
 def _check_files(chosen: Config) -> None:

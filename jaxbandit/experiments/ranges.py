@@ -56,11 +56,11 @@ class Range:
         return self._written(value)
 
     def spaced(self, count: int) -> Sequence[int | float]:
-        """So many values from `low` to `high`, evenly spaced on the scale; whole numbers that coincide come once."""
+        """So many values from `low` to `high`, evenly spaced on the scale; after rounding some may be equal."""
         values = (np.linspace if self.scale == "linear" else np.geomspace)(self.low, self.high, count)
         if self.scale == "reverse-log":
             values = self.low + self.high - values[::-1]
-        return list(dict.fromkeys(self._written(value) for value in values))
+        return [self._written(value) for value in values]
 
     @property
     def members(self) -> range:

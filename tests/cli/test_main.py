@@ -72,7 +72,8 @@ def planned(monkeypatch: pytest.MonkeyPatch):
 def test_a_grid_takes_several_names_after_one_flag_or_after_several(planned) -> None:
     one, _ = planned("--grid", "alpha=0.1,1,10", "batch-size=32,128", "--seeds", "3")
     two, _ = planned("--seeds=3", "--grid", "alpha=0.1,1,10", "--grid", "batch_size=32,128")
-    assert one == two
+    three, _ = planned("--grid=alpha=0.1,1,10", "batch-size=32,128", "--seeds=3")
+    assert one == two == three
     assert len(one.configurations) == 6
     assert {config.seeds for config in one.configs()} == {3}
 
@@ -152,7 +153,16 @@ def test_automatic_settings_can_be_named(chosen) -> None:
 
 def test_flags_without_a_value_take_true_and_false_as_tuning_services_write_them(chosen) -> None:
     assert chosen("--profile=true", "--distributed=false", "--alpha=3.0", "--batch-size", "32.0").batch_size == 32
+    assert chosen("--profile", "--batch-size=32", "--distributed", "false").batch_size == 32
     assert_refused(call("run", "--profile=maybe"), "profile is 'maybe'", "true | false")
+    assert_refused(call("run", "--resume", "runs/mine"), "resume is 'runs/mine'", "true | false")
+
+
+@pytest.mark.parametrize("resume", ["--resume", "--resume=true", "--resume=True"])
+def test_flags_are_put_over_the_config_of_the_run_that_is_resumed(finished, resume) -> None:
+    words = " ".join(call("run", resume, "--out", finished, "--help").out.split())
+    assert "posterior standard deviations [default: 2.0]" in words
+    assert "[default: 2.0]" not in call("run", "--resume=false", "--out", finished, "--help").out
 
 
 def test_a_config_is_the_base_and_flags_win(chosen, finished) -> None:
