@@ -63,7 +63,7 @@ def lowered(choose) -> stablehlo.Program:
 
     def factory():
         agent = make_agent("uniform", small_world("mf")[0])()
-        return agent._replace(select=lambda key, state, context: Decision(choose(context.user)))
+        return replace(agent, select=lambda key, state, context: Decision(choose(context.user)))
 
     seen = Context(jax.ShapeDtypeStruct((BATCH, 3), jnp.float32), jax.ShapeDtypeStruct((BATCH,), jnp.int32))
     tree = {"state": (), "settings": {}}
