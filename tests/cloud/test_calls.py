@@ -16,6 +16,8 @@ from google.cloud import aiplatform_v1 as v1
 from ..vertex_server import VertexServer
 from .asking import PARENT, custom, pool, spec
 
+pytestmark = pytest.mark.emulator
+
 
 def token_of_another_key() -> str:
     private = rsa.generate_private_key(65537, 2048).private_bytes(

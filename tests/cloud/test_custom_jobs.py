@@ -17,6 +17,8 @@ from .calls import NUMBER
 from .image import command_line, read_image
 from .runs import KEPT, ROOT
 
+pytestmark = pytest.mark.emulator
+
 
 def test_a_job_goes_from_pending_to_its_end(server: VertexServer, client: v1.JobServiceClient) -> None:
     job = client.create_custom_job(

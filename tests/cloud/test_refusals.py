@@ -10,6 +10,8 @@ from ..vertex_server import VertexServer
 from . import checks
 from .asking import PARENT, categorical, discrete, double, integer, pool, spec, study_spec, tuning
 
+pytestmark = pytest.mark.emulator
+
 
 def pools(job: Any) -> Any:
     return job.job_spec.worker_pool_specs

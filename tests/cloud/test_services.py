@@ -19,6 +19,8 @@ from .calls import NUMBER
 from .replicas import Guard
 from .runs import ROOT
 
+pytestmark = pytest.mark.emulator
+
 
 @pytest.fixture
 def buckets(server: VertexServer) -> Iterator[storage.Client]:

@@ -7,6 +7,8 @@ from ..vertex_server import VertexServer
 from . import study
 from .asking import PARENT, REPORT, categorical, discrete, double, integer, output, study_spec, tune, tuning, wait_until
 
+pytestmark = pytest.mark.emulator
+
 
 def test_trials_get_their_parameters_as_flags_and_the_service_tells_doubles(
     server: VertexServer, client: v1.JobServiceClient

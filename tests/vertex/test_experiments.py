@@ -16,13 +16,6 @@ FINAL = {"average_return": {"mean": 2.5, "stderr": None}, "normalized_regret": {
 SUMMARY = {"final": FINAL, "interactions_per_second": 10.0}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    vertex_server = pytest.importorskip("tests.vertex_server")
-    with vertex_server.VertexServer(tmp_path_factory.mktemp("vertex"), {}) as server:
-        yield server
-
-
 def run(server, out, *args: object, **names: str) -> Result:
     named = NAMES | {"CLOUD_ML_PROJECT_ID": server.project, "AIP_MODEL_DIR": str(out)} | names
     return end(start("run", *SMALL, *args, **server.variables, **named))

@@ -130,7 +130,7 @@ def test_an_unknown_accelerator_is_refused_in_one_line_before_anything_is_instal
     assert failed.value.stderr == f"ACCEL is '{accelerator}'; allowed: cpu, tpu, cuda12, cuda13\n"
 
 
-@pytest.mark.slow
+@pytest.mark.image
 @pytest.mark.timeout(900)
 def test_the_steps_make_an_image_that_runs_a_simulation_and_has_the_sdk(tmp_path: Path) -> None:
     venv, root = tmp_path / "venv", tmp_path / "image"
