@@ -13,6 +13,8 @@ from jaxbandit.vertex.cloud import WORDS, Cloud
 PASSED_ON = {"ignore_unknown_options": True}
 # Of the training with the best values: what may differ from the study, in whose project, region and bucket it is.
 ELSEWHERE = ("machine", "accelerator", "topology", "image", "replicas", "scheduling", "max_wait", "timeout", "price")
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
 DIRECTORY = click.argument("directory", required=False, metavar="[DIR]")
 
 
@@ -37,10 +39,10 @@ def launch() -> None:
     """
 
 
-def _flags(*options: Any) -> Any:
+def _flags(*options: Decorator) -> Decorator:
     """Give a command flags, in this order."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
         return command
@@ -48,8 +50,8 @@ def _flags(*options: Any) -> Any:
     return decorate
 
 
-def _cloud_flag(name: str, words: str, *, default: bool = True) -> Any:
-    kind: Any = {"replicas": int, "price": float}.get(name, str)
+def _cloud_flag(name: str, words: str, *, default: bool = True) -> Decorator:
+    kind = {"replicas": int, "price": float}.get(name, str)
     shown = getattr(Cloud, name) if default else None
     return click.option(
         f"--{name.replace('_', '-')}", type=kind, help=words + (f"  [default: {shown}]" if shown else "")

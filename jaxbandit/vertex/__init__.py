@@ -1,4 +1,4 @@
-"""From a laptop to Vertex AI: `prepare` a launch and `launch` it; and the trainer's side of the contract.
+"""From a laptop to Vertex AI: requests, jobs, trials and their results, and the same trials on this machine.
 
-Only `service`, and the trainer's experiment log, import the cloud SDK.
+What the container does with the request is in `trainer`; which flags a training may have is checked in `cli.prepare`.
 """

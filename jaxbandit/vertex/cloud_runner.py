@@ -1,4 +1,4 @@
-"""The stages of a launch as jobs of Vertex AI: created once, found again, waited for. No process runs here."""
+"""The stages of a launch as jobs of Vertex AI: created once, looked up, waited for. No training runs here."""
 
 import json
 import time
@@ -57,7 +57,7 @@ class CloudRunner:
     def start(self, stage: str) -> bool:
         """Create the job of a stage unless this launch knows it; return whether that is news.
 
-        A job whose name was lost on its way here is looked for by its labels first.
+        Where the answer to an earlier request was lost, the job is looked up by its labels first.
 
         Raises:
             InputError: the job is refused.
@@ -109,8 +109,8 @@ class CloudRunner:
 
     def _status(self, job: JobJson) -> Status:
         study = self.launch.study
-        found = trials.read(study, job) if study else []
-        return Status(_word(job["state"]), tuple(found), job.get("error", {}).get("message", ""))
+        tried = trials.read(study, job) if study else []
+        return Status(_word(job["state"]), tuple(tried), job.get("error", {}).get("message", ""))
 
     def where(self, stage: str) -> str:
         """Address of the job in the console."""
@@ -135,7 +135,7 @@ class CloudRunner:
         return directory
 
     def look_up(self) -> None:
-        """Look for jobs whose names were lost on their way here, and leave out what there is not.
+        """Look up jobs whose names are not known since an answer was lost; leave out stages without a job.
 
         Raises:
             InputError: there is no job at all.

@@ -1,12 +1,15 @@
-"""Machines of Vertex AI custom training under short names, checked against one table. It asks no service.
+"""Machines of Vertex AI under short names (`h100x1`, `v5e-8`), checked against one table. It asks no service.
 
-Machine types, accelerators and topologies: Google Cloud, "Configure compute resources for custom training".
+Source of machine types, accelerators and topologies: Google Cloud, "Configure compute resources for custom training",
+https://cloud.google.com/vertex-ai/docs/training/configure-compute
 """
 
+from collections.abc import Iterable
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxbandit._core.errors import InputError, refused_name
+from jaxbandit.vertex.wire import Json
 
 _CPUS = (4, 8, 16, 32, 64, 96)
 _T4 = {4: (1, 2, 4), 8: (1, 2, 4), 16: (1, 2, 4), 32: (2, 4), 64: (4,), 96: (4,)}  # CPUs of n1-standard -> T4s
@@ -58,9 +61,9 @@ class Machine(NamedTuple):
     hosts: int = 1
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Json]:
         """The MachineSpec of a request."""
-        spec: dict[str, Any] = {"machineType": self.machine_type}
+        spec: dict[str, Json] = {"machineType": self.machine_type}
         if self.accelerator:
             spec |= {"acceleratorType": self.accelerator, "acceleratorCount": self.number}
         return spec | ({"tpuTopology": self.topology} if self.topology else {})
@@ -156,5 +159,5 @@ def _virtual_machine(name: str, accelerator: str) -> Machine:
     return Machine(name, "cuda", kind, int(count))
 
 
-def _refused(field: str, value: str, what: str, allowed: Any) -> InputError:
+def _refused(field: str, value: str, what: str, allowed: Iterable[str]) -> InputError:
     return InputError(f"{field} is {value!r} of {what}; allowed: {', '.join(allowed) or f'no {field}'}")

@@ -92,7 +92,7 @@ def _pools(
             experiments.RUN: _title(labels),
             experiments.REGION: cloud.region,
         }
-    pool = {
+    pool: dict[str, Json] = {
         "machineSpec": machine.spec,
         "containerSpec": {
             "imageUri": cloud.image,

@@ -94,8 +94,8 @@ class Vertex:
         with _translated("the list of jobs"):
             is_tuning = kind == TUNING
             jobs: Any = self._jobs.list_hyperparameter_tuning_jobs if is_tuning else self._jobs.list_custom_jobs
-            found = sorted(jobs(request=request, **self._reading), key=lambda job: job.create_time)
-            return found[-1].name if found else None
+            oldest_first = sorted(jobs(request=request, **self._reading), key=lambda job: job.create_time)
+            return oldest_first[-1].name if oldest_first else None
 
     def cancel(self, name: str) -> None:
         """Ask for a job to be cancelled."""
@@ -112,8 +112,8 @@ class Vertex:
         with _translated(f"tensorboard {name}"):
             client = self._sdk.TensorboardServiceClient(**self._options)
             request = {"parent": parent, "filter": f'display_name="{name}"'}
-            found = client.list_tensorboards(request=request, **self._reading)
-            if first := next(iter(found), None):
+            boards = client.list_tensorboards(request=request, **self._reading)
+            if first := next(iter(boards), None):
                 return first.name
             board = self._sdk.Tensorboard(display_name=name)
             return client.create_tensorboard(parent=parent, tensorboard=board).result(timeout=PATIENCE).name
@@ -224,5 +224,5 @@ def _translated(what: str) -> Iterator[None]:
         raise Failure(f"{what}: no answer: {_first_line(error)}") from None
 
 
-def _first_line(error: Any) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

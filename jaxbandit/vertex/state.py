@@ -1,4 +1,4 @@
-"""What is known of a launch on this machine, in one file: what was asked, and which jobs it has become."""
+"""The file of a launch on this machine: what was asked for, and the names of its jobs. It asks no service."""
 
 import fcntl
 import hashlib
@@ -33,7 +33,7 @@ class Launch:
     study: Study | None = None
     final: tuple[str, ...] | None = None  # flags of the training with the best values; None: there is none
     final_cloud: Cloud | None = None  # the cloud part of that training, if it has its own
-    identity: str = field(default_factory=lambda: secrets.token_hex(4))  # tells its jobs from others of the name
+    identity: str = field(default_factory=lambda: secrets.token_hex(4))  # the label of its jobs
     jobs: dict[str, str] = field(default_factory=dict)  # in the cloud: stage -> job; "": asked for, no answer seen
     directory: Path = Path(DIRECTORY)  # where its file and its results are
 
@@ -61,7 +61,7 @@ class Launch:
         return f"{self.home}/{stage}"
 
     def results(self, stage: str) -> str:
-        """Directory of what a training or a sweep has found."""
+        """Directory of the results of a training or a sweep."""
         return f"{self.output(stage)}/model"
 
     @property
@@ -78,7 +78,7 @@ class Launch:
         return self.final_cloud or self.cloud if stage == "final" else self.cloud
 
     def labels(self, stage: str) -> dict[str, str]:
-        """Labels by which the job of a stage is found again."""
+        """Labels by which the job of a stage is looked up."""
         return dict(zip(LABELS, (self.name, self.identity, stage), strict=True))
 
     def with_job(self, stage: str, job: str) -> "Launch":

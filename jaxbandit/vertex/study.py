@@ -1,4 +1,4 @@
-"""What a hyperparameter tuning job searches: parameters, metric, algorithm. Checked here, searched elsewhere."""
+"""A study: which flags are tuned, for which metric, by which algorithm. Checked here, searched elsewhere."""
 
 import itertools
 import math
@@ -13,11 +13,12 @@ from jaxbandit.experiments.ranges import KINDS, SCALES, Range, Value, Values, re
 from jaxbandit.experiments.search_space import sweepable
 from jaxbandit.reporting import setting_text
 from jaxbandit.vertex.trainer.metric_file import METRICS
+from jaxbandit.vertex.wire import Json
 
 SCALE_TYPES = {"linear": "UNIT_LINEAR_SCALE", "log": "UNIT_LOG_SCALE", "reverse-log": "UNIT_REVERSE_LOG_SCALE"}
 WORDS = (*KINDS, *SCALES, "discrete", "categorical")  # with which a range, or values, may begin
 ALGORITHMS = {"bayesian": "ALGORITHM_UNSPECIFIED", "grid": "GRID_SEARCH", "random": "RANDOM_SEARCH"}
-STOPPING: dict[str, dict[str, Any]] = {
+STOPPING: dict[str, dict[str, Json]] = {
     "none": {},
     "median": {"medianAutomatedStoppingSpec": {}},
     "decay-curve": {"decayCurveStoppingSpec": {}},
@@ -41,9 +42,9 @@ class Parameter(NamedTuple):
         return "categorical" if any(isinstance(value, str) for value in self.space.members) else "discrete"
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Json]:
         """The ParameterSpec of a request."""
-        spec: dict[str, Any] = {"parameterId": self.name}
+        spec: dict[str, Json] = {"parameterId": self.name}
         if isinstance(self.space, Values):
             return spec | {f"{self.kind}ValueSpec": {"values": list(self.space.members)}}
         low, high, whole = self.space.low, self.space.high, self.kind == "int"
@@ -96,7 +97,7 @@ class Study:
         return math.ceil(self.trials / self.parallel)
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Json]:
         """The StudySpec of a request."""
         return {
             "metrics": [{"metricId": self.metric, "goal": self.goal}],
@@ -107,7 +108,7 @@ class Study:
         }
 
     def typed(self, parameters: Mapping[str, int | float | str]) -> dict[str, Value]:
-        """Cast the parameters of a trial, found by their names."""
+        """Cast the values of a trial, by the names of their flags."""
         known = {parameter.name: parameter for parameter in self.parameters}
         return {name: known[name].typed(value) for name, value in parameters.items()}
 

@@ -86,10 +86,10 @@ def sdk(monkeypatch) -> Sdk:
 
 
 def test_a_number_that_is_not_finite_is_left_out(sdk, environ) -> None:
-    with experiments.tracked({"alpha": 1.0, "hidden": (1, 2)}, environ) as finish:
+    with experiments.tracked({"alpha": 1.0, "hidden": "64x32"}, environ) as finish:
         finish(SUMMARY)
     assert [name for name, *_ in sdk.calls] == ["init", "start_run", "log_params", "log_metrics", "end_run"]
-    assert sdk.calls[2][1] == ({"alpha": 1.0, "hidden": "(1, 2)"},)
+    assert sdk.calls[2][1] == ({"alpha": 1.0, "hidden": "64x32"},)
     assert sdk.calls[3][1] == ({"final_average_return": 2.5, "interactions_per_second": 10.0},)
 
 

@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,55 +15,37 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import in_bucket, mounted
 from jaxbandit.reporting import EventLog
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.metrics import Curves, RoundMetrics
 from tests.command_line import SMALL, Result, assert_refused, call, end, hashes, shell, start, write_ratings
+from tests.vertex.bucket import Bucket
 
 LONG = ("--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "2", "--training-loops", "120")
 
 
-class Bucket:
-    """A mounted bucket, and the environment of a trial whose output goes there."""
-
-    def __init__(self, directory: Path) -> None:
-        self.mount, self.output = directory / "gcs", directory / "gcs" / "bucket" / "job" / "3"
-        self.model, self.checkpoints, self.logs = (self.output / name for name in ("model", "checkpoints", "logs"))
-        self.metric = directory / "hypertune" / "output.metrics"
-        (self.mount / "bucket").mkdir(parents=True)
-        self.variables = {
-            "JAXBANDIT_GCS_MOUNT": str(self.mount),
-            "AIP_MODEL_DIR": "gs://bucket/job/3/model/",
-            "AIP_CHECKPOINT_DIR": "gs://bucket/job/3/checkpoints/",
-            "AIP_TENSORBOARD_LOG_DIR": "gs://bucket/job/3/logs/",
-            "CLOUD_ML_PROJECT_ID": "123",
-            "CLOUD_ML_JOB_ID": "7",
-            "CLOUD_ML_TRIAL_ID": "3",
-            "CLOUD_ML_HP_METRIC_FILE": str(self.metric),
-        }
-
-    def lines(self) -> list[dict[str, str]]:
-        return [json.loads(line) for line in self.metric.read_text().splitlines()]
-
-    def names(self) -> set[str]:
-        return {path.name for path in self.output.iterdir()}
-
-
-@pytest.fixture
-def bucket(tmp_path) -> Bucket:
-    return Bucket(tmp_path)
-
-
-@pytest.fixture
-def job(bucket, monkeypatch) -> Bucket:
-    """The same, for command lines within this process, on whose other tests nothing of it may be left."""
-    for name, value in bucket.variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "mine")
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Bucket:
+    """The bucket of a finished job."""
+    bucket = Bucket(tmp_path_factory.mktemp("small"))
+    bucket.model.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**bucket.variables, "GOOGLE_CLOUD_PROJECT": "mine"}.items():
+            patch.setenv(name, value)
+        done = call("run", *SMALL)
+    assert done.status == 0, done
     return bucket
+
+
+@pytest.fixture
+def finished(small, job) -> Bucket:
+    """A job that has finished."""
+    for source, target in ((small.output, job.output), (small.metric, job.metric)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    return job
 
 
 def test_a_preempted_job_goes_on_under_the_same_command_line_to_the_numbers_of_a_laptop(bucket, tmp_path) -> None:
@@ -97,9 +77,8 @@ def test_a_preempted_job_goes_on_under_the_same_command_line_to_the_numbers_of_a
     assert steps[-1] == summary["interactions_per_seed"]
 
 
-def test_a_finished_job_that_is_started_again_changes_nothing_and_reports_again(job) -> None:
-    first = call("run", *SMALL)
-    assert first.status == 0, first
+def test_a_finished_job_that_is_started_again_changes_nothing_and_reports_again(finished) -> None:
+    job = finished
     before, reported = hashes(job.output), job.lines()
     assert 10 < len(reported) <= 51
     again = call("run", *SMALL)
@@ -109,9 +88,8 @@ def test_a_finished_job_that_is_started_again_changes_nothing_and_reports_again(
     assert job.lines()[-1] | {"timestamp": 0} == reported[-1] | {"timestamp": 0}
 
 
-def test_a_job_killed_before_its_first_checkpoint_begins_again(job) -> None:
-    job.model.mkdir(parents=True)
-    assert call("run", *SMALL).status == 0
+def test_a_job_killed_before_its_first_checkpoint_begins_again(finished) -> None:
+    job = finished
     whole = (job.model / "metrics.csv").read_bytes()
     for path in [*job.checkpoints.rglob("*"), *job.model.glob("[!c]*")]:
         if path.is_file():
@@ -120,19 +98,17 @@ def test_a_job_killed_before_its_first_checkpoint_begins_again(job) -> None:
     assert (job.model / "metrics.csv").read_bytes() == whole
 
 
-def test_a_place_that_belongs_to_another_configuration_is_refused(job) -> None:
-    assert call("run", *SMALL).status == 0
-    before = hashes(job.output)
+def test_a_place_that_belongs_to_another_configuration_is_refused(finished) -> None:
+    before = hashes(finished.output)
     assert_refused(call("run", *SMALL, "--alpha", "2"), "belongs to another configuration", "alpha 1.0 and 2.0")
-    assert hashes(job.output) == before
+    assert hashes(finished.output) == before
 
 
-def test_checkpoints_of_a_run_whose_results_are_gone_are_refused_and_stay(job) -> None:
-    assert call("run", *SMALL).status == 0
-    shutil.rmtree(job.model)
-    before = hashes(job.output)
+def test_checkpoints_of_a_run_whose_results_are_gone_are_refused_and_stay(finished) -> None:
+    shutil.rmtree(finished.model)
+    before = hashes(finished.output)
     assert_refused(call("run", *SMALL), "checkpoints go to", "allowed: a new or empty directory")
-    assert hashes(job.output) == before
+    assert hashes(finished.output) == before
 
 
 def test_a_job_that_is_refused_leaves_nothing(job) -> None:
@@ -217,12 +193,10 @@ def test_a_run_leaves_its_policy_beside_its_results_and_a_sweep_none(job, export
     assert len(exported) == 1
 
 
-def test_an_agent_without_a_policy_to_leave_says_so_and_the_job_succeeds(job, exported) -> None:
-    assert call("run", *SMALL).status == 0
-    (job.model / "refuse").touch()
-    assert call("run", *SMALL) == Result(
-        0, call("run", *SMALL).out, "jaxbandit: warning: no policy: agent is too shy\n"
-    )
+def test_an_agent_without_a_policy_to_leave_says_so_and_the_job_succeeds(finished, exported) -> None:
+    out = call("run", *SMALL).out
+    (finished.model / "refuse").touch()
+    assert call("run", *SMALL) == Result(0, out, "jaxbandit: warning: no policy: agent is too shy\n")
 
 
 def test_at_home_nothing_is_exported_and_nothing_reported(exported, tmp_path, monkeypatch) -> None:
@@ -231,75 +205,6 @@ def test_at_home_nothing_is_exported_and_nothing_reported(exported, tmp_path, mo
     assert not exported
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert_refused(call("run", *SMALL, "--out", tmp_path / "run"), "holds this run already")
-
-
-SPEC = {"cluster": {"workerpool0": ["127.0.0.1:2222"], "workerpool1": ["127.0.0.1:2222"]}, "environment": "cloud"}
-
-
-def spec(pool: int, index: int = 0, **changes: object) -> str:
-    return json.dumps(SPEC | {"task": {"type": f"workerpool{pool}", "index": index}} | changes)
-
-
-def test_two_machines_of_a_job_make_one_run_and_the_first_alone_writes(bucket, tmp_path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        bucket.variables["JAXBANDIT_COORDINATOR_PORT"] = str(free.getsockname()[1])
-    both: list[subprocess.Popen[str]] = []
-    try:
-        for pool in (0, 1):
-            own = {"CLUSTER_SPEC": spec(pool), "CLOUD_ML_HP_METRIC_FILE": str(tmp_path / f"metric-{pool}")}
-            both.append(start("run", *SMALL, **bucket.variables | own))
-        until = time.monotonic() + 150
-        told = [process.communicate(timeout=until - time.monotonic()) for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    assert [process.returncode for process in both] == [0, 0], told
-    assert "results in" in told[0][0]
-    assert "results in" not in told[1][0]
-    assert json.loads((bucket.model / "summary.json").read_text())["device"]["count"] == 2
-    assert bucket.names() == {"model", "checkpoints", "logs"}
-    assert len(list(bucket.logs.iterdir())) == 1
-    assert (tmp_path / "metric-0").exists()
-    assert not (tmp_path / "metric-1").exists()
-    assert shell("run", *SMALL, "--out", tmp_path / "alone").status == 0
-    found, alone = (
-        np.loadtxt(p / "metrics.csv", delimiter=",", skiprows=1) for p in (bucket.model, tmp_path / "alone")
-    )
-    np.testing.assert_allclose(found, alone, rtol=1e-5)
-
-
-def test_processes_are_numbered_pool_after_pool(monkeypatch) -> None:
-    cluster = {f"workerpool{i}": [f"host-{i}-{j}:2222" for j in range(n)] for i, n in ((1, 3), (0, 1), (2, 1))}
-    expected = {(0, 0): 0, (1, 0): 1, (1, 2): 3, (2, 0): 4}
-    for (pool, index), rank in expected.items():
-        monkeypatch.setenv("CLUSTER_SPEC", spec(pool, index, cluster=cluster))
-        assert processes.pool() == ("host-0-0:3333", 5, rank)
-    monkeypatch.setenv("JAXBANDIT_COORDINATOR_PORT", "4000")
-    assert processes.pool().coordinator == "host-0-0:4000"
-    monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
-    assert processes.pool() is None
-
-
-def test_one_machine_alone_joins_nobody(monkeypatch) -> None:
-    monkeypatch.setenv("CLUSTER_SPEC", spec(0, cluster={"workerpool0": ["127.0.0.1:2222"]}))
-    assert processes.pool() is None
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[1]", "{}", spec(2), spec(1, 1), spec(0, cluster={"workerpool1": ["a:1"]}), spec(0, task=None)]
-)
-def test_a_list_of_machines_that_is_none_is_refused(text, monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("CLUSTER_SPEC", text)
-    assert_refused(call("run", *SMALL, "--out", tmp_path / "run"), "CLUSTER_SPEC is", "workerpool0")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("port", ["0", "70000", "http", ""])
-def test_a_port_that_is_none_is_refused(port, monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("CLUSTER_SPEC", spec(0))
-    monkeypatch.setenv("JAXBANDIT_COORDINATOR_PORT", port)
-    assert_refused(call("run", *SMALL, "--out", tmp_path / "run"), "JAXBANDIT_COORDINATOR_PORT is", "1 to 65535")
 
 
 @pytest.fixture
@@ -365,8 +270,7 @@ def test_events_in_a_bucket_are_put_there_as_wholes_at_first_now_and_then_and_at
     assert len(list(job.logs.iterdir())) == 1
 
 
-def test_a_policy_of_another_seed_is_exported_from_where_a_job_has_left_its_checkpoints(job, tmp_path) -> None:
-    assert call("run", *SMALL).status == 0
-    result = call("export", job.model, "--policy-seed", "1", "--out", tmp_path / "policy")
+def test_a_policy_of_another_seed_is_exported_from_where_a_job_has_left_its_checkpoints(finished, tmp_path) -> None:
+    result = call("export", finished.model, "--policy-seed", "1", "--out", tmp_path / "policy")
     assert result.status == 0, result
     assert json.loads((tmp_path / "policy/policy.json").read_text())["seed"] == 1

@@ -91,7 +91,7 @@ def test_a_sweep_has_the_results_of_one_at_home_also_on_two_machines_of_which_on
 
 @pytest.mark.slow
 def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp_path):
-    training = (*LONG, "--training-loops", "300")
+    training = (*LONG, "--training-loops", "300", "--checkpoint-every", "40")
 
     def saved() -> list[int]:  # rounds at checkpoints
         places = laptop.server.bucket(BUCKET).glob(f"{tmp_path.name}/*/train/checkpoints/*.sha256")

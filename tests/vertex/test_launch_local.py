@@ -46,7 +46,13 @@ def test_this_machine_runs_the_same_trials_without_a_cloud(home):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_trials_which_go_on_where_they_stopped(home):
-    training = (*LONG, "--training-loops", "300")  # 150,000 rounds
+    training = (
+        *LONG,
+        "--training-loops",
+        "300",
+        "--checkpoint-every",
+        "20",
+    )  # 150,000 rounds, a checkpoint each 10,000
     study = ("--tune", "alpha=double:1:2", "--trials", "1", "--parallel", "1", "--name", "mine")
     trial = home / "launches/mine/hptuning/1"
     process = start("launch", "local", *training, *study, cwd=home)

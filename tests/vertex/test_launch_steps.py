@@ -2,93 +2,28 @@
 
 import json
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jaxbandit._core.errors import Failure, InputError
 from jaxbandit.cli import prepare
-from jaxbandit.experiments.config import Config
 from jaxbandit.vertex import cloud_runner, launch, service, state
 from jaxbandit.vertex.cloud import Cloud, changed, checked
 from jaxbandit.vertex.local_runner import LocalRunner
 from jaxbandit.vertex.study import Study, read_parameters
 from tests.command_line import assert_refused, call
+from tests.vertex.fake import FakeVertex
 
 CLOUD = checked(Cloud("lab-project", "us-central1", "gs://lab", "lab/j:1", "cpu-8", price=1.0))
 WHEEL = ("--env", "wheel", "--seeds", "2")
 TUNE = ["alpha=double:0.5:2"]
-TRIAL = {
-    "id": "1",
-    "state": "SUCCEEDED",
-    "parameters": [{"parameterId": "alpha", "value": 1.5}],
-    "finalMeasurement": {"metrics": [{"metricId": "final_average_return", "value": 3.0}]},
-}
-
-
-class Fake(service.Vertex):
-    """Jobs succeed as soon as they are looked at, unless `state` says otherwise."""
-
-    def __init__(self):
-        self.jobs, self.objects, self.state, self.faults = {}, {}, "JOB_STATE_SUCCEEDED", []
-        self.cancelled = []
-
-    def check_bucket(self, uri):
-        pass
-
-    def create(self, kind, body):
-        fault, after = self.faults.pop(0) if self.faults else (None, False)
-        if fault and not after:
-            raise fault
-        name = f"projects/1/locations/r/{kind}/{len(self.jobs)}"
-        self.jobs[name] = body
-        spec = body.get("trialJobSpec") or body["jobSpec"]
-        output = spec["baseOutputDirectory"]["outputUriPrefix"]
-        self.objects[f"{output}/model/summary.json"] = json.dumps({"final": {}}).encode()
-        for place, settings in (("model", {}), ("1/model", {"alpha": 1.5})):
-            config = asdict(Config(env="wheel", agent_settings=settings))
-            self.objects[f"{output}/{place}/config.json"] = json.dumps(config).encode()
-        if fault:
-            raise fault
-        return name
-
-    def get(self, name):
-        trials = {"trials": [TRIAL]} if "studySpec" in self.jobs[name] else {}
-        return {"name": name, "state": self.state, **trials}
-
-    def find(self, kind, labels):
-        found = [name for name, body in self.jobs.items() if body["labels"] == dict(labels) and f"/{kind}/" in name]
-        return found[-1] if found else None
-
-    def cancel(self, name):
-        self.cancelled.append(name)
-
-    def tensorboard(self, name):
-        return f"projects/1/locations/r/tensorboards/{name}"
-
-    def logs(self, name, trial=None):
-        return iter([name])
-
-    def claim(self, uri, content):
-        return self.objects.setdefault(uri, content) is content
-
-    def write(self, uri, content):
-        self.objects[uri] = content
-
-    def delete(self, uri):
-        del self.objects[uri]
-
-    def files(self, uri):
-        return {name.removeprefix(f"{uri}/"): name for name in self.objects if name.startswith(f"{uri}/")}
-
-    def read(self, uri):
-        return self.objects[uri]
 
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    fake = Fake()
+    fake = FakeVertex()
     monkeypatch.setattr(cloud_runner, "Vertex", lambda project, region: fake)
     monkeypatch.setattr(launch, "show_results", lambda directory: None)
     monkeypatch.chdir(tmp_path)

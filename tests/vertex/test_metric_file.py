@@ -61,7 +61,7 @@ def test_a_value_that_is_not_finite_is_refused(value, environ) -> None:
 def test_outside_of_a_trial_nothing_is_written(environ, make: Callable[[int], Curves]) -> None:
     del environ["CLOUD_ML_TRIAL_ID"]
     metric_file.report("final_regret", 1.0, 1, environ)
-    assert metric_file.on_the_way("final_regret", 100, environ) is None
+    assert metric_file.while_running("final_regret", 100, environ) is None
     assert not Path(environ["CLOUD_ML_HP_METRIC_FILE"]).exists()
 
 
@@ -75,16 +75,16 @@ def make() -> Callable[[int], Curves]:
 
 
 def test_a_long_run_reports_fifty_times_at_most(environ, make) -> None:
-    watch = metric_file.on_the_way("final_average_return", 1000, environ)
+    watch = metric_file.while_running("final_average_return", 1000, environ)
     for rounds in range(5, 1001, 5):
         watch(make(rounds))
     found = lines(Path(environ["CLOUD_ML_HP_METRIC_FILE"]))
-    assert len(found) == 49  # the end is told with the summary
+    assert len(found) == 49  # the final value is reported apart
     assert (found[0]["global_step"], found[0]["final_average_return"]) == ("80", "18.5")  # rounds 18 and 19 of 20
 
 
 def test_a_value_on_the_way_that_is_not_finite_is_left_out(environ, make) -> None:
-    watch = metric_file.on_the_way("final_average_return", 100, environ)
+    watch = metric_file.while_running("final_average_return", 100, environ)
     curves = make(40)
     curves.sums.average_return[39] = np.nan
     watch(curves)
@@ -93,10 +93,11 @@ def test_a_value_on_the_way_that_is_not_finite_is_left_out(environ, make) -> Non
     assert line["global_step"] == "200"
 
 
-def test_a_window_that_no_row_begins_is_the_last_rows_that_cover_it(environ) -> None:
+def test_a_window_that_begins_between_points_is_made_of_the_points_that_cover_it(environ) -> None:
     sums = np.array([[8.0], [8.0], [20.0]])
     curves = Curves(1, np.array([0, 8, 12, 20]), RoundMetrics(*[sums] * 5))
-    metric_file.on_the_way("final_average_return", 100, environ)(curves)  # the final tenth begins within the last row
+    watch = metric_file.while_running("final_average_return", 100, environ)
+    watch(curves)  # the final tenth begins within the last point
     (line,) = lines(Path(environ["CLOUD_ML_HP_METRIC_FILE"]))
     assert line["final_average_return"] == "2.5"
 

@@ -1,6 +1,6 @@
-"""A run of Vertex Experiments: the settings when work begins, the final numbers when it is done. Asked for by a name.
+"""A run of Vertex Experiments: settings logged at the start, final numbers at the end, if the launch names one.
 
-Only here does a trainer import the cloud SDK, and only then.
+Nothing else of a trainer needs the cloud SDK, which is imported only then.
 """
 
 import importlib
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from jaxbandit._core.errors import InputError
+from jaxbandit.experiments.config import FlagValue
 from jaxbandit.reporting.summary import Summary
 from jaxbandit.vertex.trainer import EXPERIMENT, TRIAL
 
@@ -22,7 +23,7 @@ SECONDS = 60.0  # that a call is tried again where the service is not there
 
 
 @contextmanager
-def tracked(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Callable[[Summary], None]]:
+def tracked(settings: Mapping[str, FlagValue], environ: Mapping[str, str]) -> Iterator[Callable[[Summary], None]]:
     """Log settings; what is yielded logs a summary. Neither happens unless the environment names an experiment.
 
     A run that is there already is gone on with. What is lost of the final numbers is said on stderr, and no reason to
@@ -52,7 +53,9 @@ def tracked(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator
         raise
 
 
-def _begin(platform: Any, experiment: str, run: str, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+def _begin(
+    platform: Any, experiment: str, run: str, settings: Mapping[str, FlagValue], environ: Mapping[str, str]
+) -> None:
     from google.api_core.exceptions import AlreadyExists
 
     platform.init(
@@ -66,7 +69,7 @@ def _begin(platform: Any, experiment: str, run: str, settings: Mapping[str, Any]
         platform.start_run(run)
     except AlreadyExists:  # this job, interrupted
         platform.start_run(run, resume=True)
-    _retried(lambda: platform.log_params({name: _plain(value) for name, value in settings.items()}))
+    _retried(lambda: platform.log_params(dict(settings)))
 
 
 def _end(platform: Any, summary: Summary) -> None:
@@ -116,7 +119,3 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
-
-
-def _plain(value: Any) -> str | int | float:
-    return value if isinstance(value, str | int | float) else str(value)

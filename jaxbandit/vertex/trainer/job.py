@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -18,7 +17,7 @@ from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
 from jaxbandit.experiments import run_directory
-from jaxbandit.experiments.config import Config, checked, flag_values
+from jaxbandit.experiments.config import Config, FlagValue, checked, flag_values
 from jaxbandit.experiments.job import Job
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.sweep_config import Plan
@@ -46,10 +45,10 @@ def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> I
     rounds = config.rounds if isinstance(config, Config) else None
     with ExitStack() as stack:
         track = processes.by_first(lambda: stack.enter_context(experiments.tracked(_settings(config), environ)))
-        report = None if rounds is None else metric_file.on_the_way(name, rounds, environ)
+        report = None if rounds is None else metric_file.while_running(name, rounds, environ)
 
         def finish(summary: Summary) -> None:
-            def tell() -> None:
+            def report_final() -> None:
                 step = summary["interactions_per_seed"]
                 metric_file.report(name, metric_file.value_of(summary, name), step, environ)
                 if rounds is not None:
@@ -57,7 +56,7 @@ def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> I
                 if track is not None:
                     track(summary)
 
-            processes.by_first(tell)  # and the others wait for it
+            processes.by_first(report_final)  # and the others wait for it
 
         yield Job(places, resume, report, finish)
 
@@ -73,17 +72,18 @@ def _places(out: str | None, default: str, environ: Mapping[str, str]) -> Places
 
 
 def _begun(places: Places) -> bool:
-    """Whether there is something to go on with, in all processes or in none; whose it is, is looked at later."""
+    """Whether a run or a sweep has begun there; all processes get the answer of the first one."""
     path = places.results / "config.json"
     return bool(processes.from_first(lambda: np.array(path.exists()), partial(np.zeros, (), bool)))
 
 
-def _settings(config: Config | Plan) -> dict[str, Any]:
-    """What is logged of a config; of a sweep that which all of it shares."""
+def _settings(config: Config | Plan) -> Mapping[str, FlagValue]:
+    """Flags and values to log; of a sweep those that all its configurations share."""
     if isinstance(config, Config):
         return flag_values(checked(config))
     shared = flag_values(checked(config.base))
-    swept = {"swept": ", ".join(config.swept), "configurations": len(config.configurations), "metric": config.metric}
+    swept: dict[str, FlagValue] = {"swept": ", ".join(config.swept), "configurations": len(config.configurations)}
+    swept["metric"] = config.metric
     return {name: value for name, value in shared.items() if name not in config.swept} | swept
 
 

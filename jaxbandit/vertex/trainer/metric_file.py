@@ -1,6 +1,6 @@
-"""The metric file that Vertex AI's tuning service reads: one number of summary.json, now and then and at the end.
+"""The metric file of a tuning trial, which Vertex AI reads: the value so far, up to fifty times, and the final one.
 
-Outside of a tuning trial nothing is written.
+Outside of a trial nothing is written.
 """
 
 import json
@@ -24,7 +24,7 @@ METRICS = {f"final_{name}": GOALS[better] for name, better in reporting.METRICS.
 DEFAULT = "final_average_return"
 NAME, FILE = "JAXBANDIT_METRIC", "CLOUD_ML_HP_METRIC_FILE"
 LINES = 100  # that are kept
-REPORTS = 50  # of a run on its way
+REPORTS = 50  # while a run goes on
 
 
 def chosen(environ: Mapping[str, str]) -> str:
@@ -64,21 +64,21 @@ def report(name: str, value: float | None, step: int, environ: Mapping[str, str]
     write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def on_the_way(name: str, rounds: int, environ: Mapping[str, str]) -> Callable[[Curves], None] | None:
-    """Make what reports the metric of a run of so many rounds while it goes on; None where there is nothing to report.
+def while_running(name: str, rounds: int, environ: Mapping[str, str]) -> Callable[[Curves], None] | None:
+    """Make a function that reports the metric while a run of so many rounds goes on; None outside of a trial.
 
-    The value is that which the run would have if it ended then. One that is not finite is left out.
+    A value is that which the run would have if it ended now. One that is not finite is left out, and so is the speed.
     """
     if not environ.get(TRIAL) or name == SPEED:
         return None
-    told = 0
+    reports = 0
 
     def watch(curves: Curves) -> None:
-        nonlocal told
+        nonlocal reports
         done = int(curves.edges[-1])
-        if done * REPORTS // rounds == told or done == rounds:  # the end is told with the summary
+        if done * REPORTS // rounds == reports or done == rounds:  # the final value is reported apart
             return
-        told = done * REPORTS // rounds
+        reports = done * REPORTS // rounds
         value = reporting.final_lanes(curves, exact=False)[name.removeprefix("final_")].mean()
         if math.isfinite(value):
             report(name, float(value), int(curves.interactions[-1]), environ)
