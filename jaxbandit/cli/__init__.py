@@ -1,4 +1,4 @@
-"""The command line: from argv to a call of `experiments`, `policies` or `vertex`, and exit statuses.
+"""The command line: from arguments to a call of `experiments`, `policies` or `vertex`, and to an exit status.
 
-It decides nothing that a number depends on.
+It decides nothing on which a number depends.
 """

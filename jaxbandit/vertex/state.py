@@ -198,7 +198,7 @@ def _launch(content: dict[str, Any], directory: Path) -> Launch:
     if isinstance(content["args"], str) or not all(isinstance(text, str) for text in texts):
         raise ValueError("an entry is of a wrong kind")
     if study:
-        study = Study(**study | {"parameters": tuple(map(restored, study["parameters"]))})
+        study = Study(**study | {"parameters": tuple(restored(*entry) for entry in study["parameters"])})
     return Launch(
         name=content["name"],
         kind=content["kind"],

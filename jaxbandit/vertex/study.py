@@ -1,4 +1,4 @@
-"""A study: which flags are tuned, for which metric, by which algorithm. Checked here, searched elsewhere."""
+"""A study: which flags are tuned, for which metric, by which algorithm. It is checked here and searched elsewhere."""
 
 import itertools
 import math
@@ -47,10 +47,11 @@ class Parameter(NamedTuple):
         spec: dict[str, Json] = {"parameterId": self.name}
         if isinstance(self.space, Values):
             return spec | {f"{self.kind}ValueSpec": {"values": list(self.space.members)}}
-        low, high, whole = self.space.low, self.space.high, self.kind == "int"
-        ends = {"minValue": str(low), "maxValue": str(high)} if whole else {"minValue": low, "maxValue": high}
-        kind = "integerValueSpec" if whole else "doubleValueSpec"  # JSON has int64 as text
-        return spec | {kind: ends, "scaleType": SCALE_TYPES[self.space.scale]}
+        spec["scaleType"] = SCALE_TYPES[self.space.scale]
+        low, high = self.space.low, self.space.high
+        if self.kind == "int":  # JSON has int64 as text
+            return spec | {"integerValueSpec": {"minValue": str(low), "maxValue": str(high)}}
+        return spec | {"doubleValueSpec": {"minValue": low, "maxValue": high}}
 
     def typed(self, value: int | float | str) -> Value:
         """Cast what the service returns, where every number is a double: 32.0 of whole numbers is 32."""
@@ -143,9 +144,8 @@ def read_parameters(texts: Sequence[str], base: Config | None = None) -> tuple[P
     return tuple(_parameter(name, text, settings.get(name)) for name, text in named)
 
 
-def restored(entry: Sequence[Any]) -> Parameter:
+def restored(name: str, space: Mapping[str, Any]) -> Parameter:
     """Make a parameter of its JSON."""
-    name, space = entry
     return Parameter(name, Values(tuple(space["members"])) if "members" in space else Range(**space))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from jaxbandit._core.errors import InputError
+from jaxbandit.cli import prepare
 from jaxbandit.experiments.config import Config
 from jaxbandit.experiments.ranges import Range, Values
 from jaxbandit.vertex import trials
@@ -64,9 +65,18 @@ def test_the_settings_are_those_of_the_agents_that_the_trials_have():
         read_parameters(["window=log:1:9"], Config(agent="sliding-window-linucb"))
 
 
+def test_the_flags_of_a_study_say_which_agent_its_parameters_are_of():
+    given = {name: getattr(Study, name) for name in ("metric", "algorithm", "trials", "parallel", "stop_early")}
+    given |= {"max_failed": None, "tune": ("temperature=log:0.1:10", "user-layers=8,64x32", "batch-size=8,32")}
+    of = prepare.study(("--agent=neural-boltzmann", "--env=wheel"), given)
+    assert [parameter.kind for parameter in of.parameters] == ["double", "categorical", "discrete"]
+    with pytest.raises(InputError, match="tune temperature is '0'; allowed: a number > 0"):
+        prepare.study(("--agent=neural-boltzmann",), given | {"tune": ("temperature=linear:0:1",)})
+
+
 def test_a_launch_that_was_written_is_read_back():
     for parameter in read_parameters(SCALES):
-        assert restored(json.loads(json.dumps(["x", asdict(parameter.space)]))) == parameter._replace(name="x")
+        assert restored("x", json.loads(json.dumps(asdict(parameter.space)))) == parameter._replace(name="x")
 
 
 @pytest.mark.parametrize(
