@@ -1,4 +1,4 @@
-"""Scores -> actions and their probabilities: UCB widths aside, every rule by which agents explore. Knows no models."""
+"""Scores -> actions and their probabilities: every rule by which agents explore. It knows no models."""
 
 from functools import reduce
 from typing import Literal
@@ -79,7 +79,7 @@ def epsilon_greedy(
 
 
 def draw(key: Key[Array, ""], probabilities: Float[Array, "B K"]) -> Int[Array, " B"]:
-    """Draw an arm of each row by its probability."""
+    """Draw an arm for each user by its probability."""
     noisy = jnp.log(probabilities) + jax.random.gumbel(key, probabilities.shape)
     return jnp.argmax(noisy, axis=-1).astype(jnp.int32)
 
@@ -94,9 +94,10 @@ def num_allowed(context: Context, num_actions: int) -> Float[Array, "#B 1"]:
 def inverse_gap(
     context: Context, scores: Float[Array, "B K"], weight: Float[Array, "#B 1"] | float
 ) -> Float[Array, "B K"]:
-    """Give an allowed arm the probability 1 / (K + weight gap), K of them, gap = max f - f_a; best arms share the rest.
+    """Give an allowed arm p_a = 1 / (K + weight gap_a), gap_a = max_j f_j - f_a, K of them; best arms share the rest.
 
-    Source: Abe & Long 1999; Foster & Rakhlin 2020.
+    Source: Foster & Rakhlin 2020, "Beyond UCB: optimal and efficient contextual bandits with regression oracles",
+    https://arxiv.org/abs/2002.04926, after Abe & Long 1999.
     """
     scores = jax.lax.optimization_barrier(allowed(context, scores))  # once: their maximum is one of them to the bit
     gap = jnp.max(scores, axis=-1, keepdims=True) - scores
@@ -122,9 +123,10 @@ def boltzmann_gumbel(
     scale: Traced,
     ties: Ties = "random",
 ) -> Int[Array, " B"]:
-    """Take argmax f_a + C / sqrt(N_a) Z_a, Z ~ Gumbel(0, 1); one never pulled goes first.
+    """Take argmax_a f_a + scale / sqrt(n_a) xi_a, xi_a ~ Gumbel(0, 1); an arm never pulled goes first.
 
-    Source: Cesa-Bianchi et al. 2017, "Boltzmann exploration done right".
+    Source: Cesa-Bianchi, Gentile, Lugosi & Neu 2017, "Boltzmann exploration done right",
+    https://arxiv.org/abs/1705.10257.
     """
     noise_key, tie_key = prng.split(key)
     noise = jax.random.gumbel(noise_key, scores.shape)
@@ -164,7 +166,7 @@ def boltzmann_probabilities(context: Context, scores: Float[Array, "B K"], tempe
 
 
 def _nth(candidates: Bool[Array, "B K"], draw: Float[Array, " B"]) -> Int[Array, " B"]:
-    """Index of the candidate number floor(draw * count) of each row: as many as have a rank up to that number."""
+    """Index of the candidate number floor(draw * count) of each user: as many as have a rank up to that number."""
     rank = _running_count(candidates)
     count = rank[:, -1]
     number = jnp.minimum(jnp.floor(draw * count), count - 1)

@@ -111,13 +111,13 @@ def neural_linear_ts(spec: Spec, *, own: NeuralLinearSettings = NeuralLinearSett
         return Sampling(params, optimizer.init(params), encoder.memory(), empty, jnp.zeros((), jnp.int32))
 
     def update(key: Key[Array, ""], state: Sampling, seen: Interaction) -> Sampling:
-        rows = encoder.rows(seen)
-        memory = replay.add(state.memory, rows, rows.weight)
+        examples = encoder.examples(seen)
+        memory = replay.add(state.memory, examples, examples.weight)
 
         def go_on(trained: tuple[PyTree, PyTree, NIG]) -> tuple[PyTree, PyTree, NIG]:
             params, optimizer_state, known = trained
-            z, _ = encoder.encode(params, rows)
-            return params, optimizer_state, learn(known, rows.model, z, rows.reward, rows.weight)
+            z, _ = encoder.encode(params, examples)
+            return params, optimizer_state, learn(known, examples.model, z, examples.reward, examples.weight)
 
         def retrain(trained: tuple[PyTree, PyTree, NIG]) -> tuple[PyTree, PyTree, NIG]:
             params, optimizer_state = train(key, trained[:2], memory)
@@ -184,11 +184,11 @@ def neural_linucb(spec: Spec, *, own: NeuralLinUCBSettings = NeuralLinUCBSetting
         return Bounding(params, optimizer.init(params), encoder.memory(), empty, jnp.zeros((), jnp.int32), frozen)
 
     def update(key: Key[Array, ""], state: Bounding, seen: Interaction) -> Bounding:
-        rows = encoder.rows(seen)
-        memory = replay.add(state.memory, rows, rows.weight)
+        examples = encoder.examples(seen)
+        memory = replay.add(state.memory, examples, examples.weight)
 
         def encode(learned: tuple[PyTree, PyTree, Posterior]) -> tuple[PyTree, PyTree, Posterior]:
-            params, optimizer_state = step(key, learned[:2], rows)
+            params, optimizer_state = step(key, learned[:2], examples)
             if not own.warm_start:
                 return params, optimizer_state, learned[2]
             last = seen.round == own.encoder_rounds - 1
@@ -197,8 +197,8 @@ def neural_linucb(spec: Spec, *, own: NeuralLinUCBSettings = NeuralLinUCBSetting
 
         def bound(learned: tuple[PyTree, PyTree, Posterior]) -> tuple[PyTree, PyTree, Posterior]:
             params, optimizer_state, known = learned
-            z, _ = encoder.encode(params, rows)
-            return params, optimizer_state, _learn(known, rows.model, z, rows.reward, rows.weight)
+            z, _ = encoder.encode(params, examples)
+            return params, optimizer_state, _learn(known, examples.model, z, examples.reward, examples.weight)
 
         learned = (state.params, state.optimizer, state.posterior)
         params, optimizer_state, known = jax.lax.cond(seen.round < own.encoder_rounds, encode, bound, learned)

@@ -202,7 +202,7 @@ def test_rewards_of_weight_zero_never_come_back_from_the_buffer(network):
     jax.tree.map(np.testing.assert_array_equal, one, two)
     assert one.learned.buffer.stored == 4
     kept = np.sort(np.asarray(batch.reward)[np.asarray(batch.weight) > 0][-4:])
-    np.testing.assert_array_equal(np.sort(one.learned.buffer.rows.reward), kept)
+    np.testing.assert_array_equal(np.sort(one.learned.buffer.examples.reward), kept)
 
 
 @pytest.mark.parametrize("network", NETWORKS[:2])

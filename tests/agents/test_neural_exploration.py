@@ -163,7 +163,7 @@ def test_an_ensemble_plays_each_arm_as_often_as_its_networks_favour_it(priors):
 def test_weights_of_a_stored_reward_are_drawn_once():
     agent = neural_ensemble.neural_ensemble_ts(spec_of("fixed"), num_networks=3, buffer_size=10, **LAYERS)
     key, batch = jax.random.key(1), seen("fixed")
-    rows = jax.jit(agent.update)(key, jax.jit(agent.init)(jax.random.key(0)), batch).learned.buffer.rows
+    rows = jax.jit(agent.update)(key, jax.jit(agent.init)(jax.random.key(0)), batch).learned.buffer.examples
     weight = batch.weight[:, None] * neural_ensemble.sample_weights(prng.split(key)[0], "poisson", (BATCH, 3))
     np.testing.assert_array_equal(rows.weight[:5], weight[batch.weight > 0])
 

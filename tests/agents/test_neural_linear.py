@@ -50,7 +50,7 @@ def after(agent: str, rounds: int, arm_dim: int, **settings):
 def stored(first: int, last: int, arm_dim: int):
     """Rows of the rounds first ... last - 1: x, model, reward, weight."""
     encoder = encoding.make_encoder(Spec(ARMS, DIM, arm_dim), SMALL["hidden_layers"], 99)
-    rows = [encoder.rows(seen(n, arm_dim)) for n in range(first, last)]
+    rows = [encoder.examples(seen(n, arm_dim)) for n in range(first, last)]
     return encoder, jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows)
 
 

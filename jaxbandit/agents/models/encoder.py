@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.integers import ceil_div
 from jaxbandit._core.memory import check_size
 from jaxbandit.agents.models import features, replay
 from jaxbandit.agents.models.networks import Tower
@@ -17,11 +18,11 @@ from jaxbandit.agents.models.replay import Replay
 from jaxbandit.agents.models.training import MeanLoss
 from jaxbandit.types import Context, Interaction, Spec, chosen_arms, offered_arms
 
-BLOCK = 1024  # stored rows of one model that are encoded at once
+BLOCK = 1024  # stored examples of one model that are encoded at once
 Known = TypeVar("Known")
 
 
-class Rows(NamedTuple):
+class Examples(NamedTuple):
     """Arms that were pulled: what the network saw of them, the linear model they belong to, and what they paid."""
 
     x: Float[Array, "n Dx"]
@@ -36,10 +37,10 @@ class Encoder(NamedTuple):
     num_models: int
     dim: int  # of z
     init: Callable[[Key[Array, ""]], PyTree]
-    memory: Callable[[], Replay]  # of rows, and empty
-    rows: Callable[[Interaction], Rows]
+    memory: Callable[[], Replay]  # of examples, and empty
+    examples: Callable[[Interaction], Examples]
     offered: Callable[[PyTree, Context], tuple[Array, Array]]  # z [B, d] or [B, K, d], and values [B, K]
-    encode: Callable[[PyTree, Rows], tuple[Array, Array]]  # z [n, d], and the value of each row [n]
+    encode: Callable[[PyTree, Examples], tuple[Array, Array]]  # z [n, d], and the value of each example [n]
 
 
 class Network(nn.Module):
@@ -63,19 +64,19 @@ def make_encoder(spec: Spec, layers: tuple[int, ...], buffer_size: int) -> Encod
     """
     if not layers:
         raise InputError("hidden_layers is (); allowed: at least one whole number > 0, as 64,32 or 64x32")
-    row = Rows(jnp.zeros(spec.user_dim + spec.arm_dim), jnp.int32(0), jnp.float32(0), jnp.float32(0))
-    check_size(row, buffer_size, "buffer_size")
+    example = Examples(jnp.zeros(spec.user_dim + spec.arm_dim), jnp.int32(0), jnp.float32(0), jnp.float32(0))
+    check_size(example, buffer_size, "buffer_size")
     network = Network(layers, 1 if spec.arm_dim else spec.num_actions)
 
     def apply(params: PyTree, x: Array) -> tuple[Array, Array]:
         with jax.default_matmul_precision("highest"):  # z goes into a solve
             return network.apply(params, x)  # type: ignore[return-value]
 
-    def rows(seen: Interaction) -> Rows:
+    def examples(seen: Interaction) -> Examples:
         if not spec.arm_dim:
-            return Rows(seen.context.user, seen.action, seen.reward, seen.weight)
+            return Examples(seen.context.user, seen.action, seen.reward, seen.weight)
         x = features.joint("concat", False, seen.context.user, chosen_arms(seen.context, seen.action))
-        return Rows(x, jnp.zeros_like(seen.action), seen.reward, seen.weight)
+        return Examples(x, jnp.zeros_like(seen.action), seen.reward, seen.weight)
 
     def offered(params: PyTree, context: Context) -> tuple[Array, Array]:
         if not spec.arm_dim:
@@ -84,21 +85,23 @@ def make_encoder(spec: Spec, layers: tuple[int, ...], buffer_size: int) -> Encod
         z, values = apply(params, pairs)
         return z, values[..., 0]
 
-    def encode(params: PyTree, rows: Rows) -> tuple[Array, Array]:
-        z, values = apply(params, rows.x)
-        return z, jnp.take_along_axis(values, rows.model[:, None], axis=1, mode="clip")[:, 0]
+    def encode(params: PyTree, examples: Examples) -> tuple[Array, Array]:
+        z, values = apply(params, examples.x)
+        return z, jnp.take_along_axis(values, examples.model[:, None], axis=1, mode="clip")[:, 0]
 
     def init(key: Key[Array, ""]) -> PyTree:
         return network.init(key, jnp.zeros((1, spec.user_dim + spec.arm_dim)))
 
-    return Encoder(network.num_models, layers[-1], init, lambda: replay.init(row, buffer_size), rows, offered, encode)
+    return Encoder(
+        network.num_models, layers[-1], init, lambda: replay.init(example, buffer_size), examples, offered, encode
+    )
 
 
-def mean_loss(encoder: Encoder) -> MeanLoss[Rows]:
+def mean_loss(encoder: Encoder) -> MeanLoss[Examples]:
     """Make the loss of training, mean w (r - f)^2."""
 
-    def loss(_: Key[Array, ""], params: PyTree, rows: Rows) -> Float[Array, ""]:
-        return jnp.mean(rows.weight * optax.squared_error(encoder.encode(params, rows)[1], rows.reward))
+    def loss(_: Key[Array, ""], params: PyTree, examples: Examples) -> Float[Array, ""]:
+        return jnp.mean(examples.weight * optax.squared_error(encoder.encode(params, examples)[1], examples.reward))
 
     return loss
 
@@ -111,27 +114,33 @@ def fold(
     empty: Known,
     learn: Callable[[Known, Array, Array, Array, Array], Known],
 ) -> Known:
-    """Teach all rows stored so far to `empty`, the K posteriors before the first one, in blocks of one model each.
+    """Teach all examples stored so far to `empty`, the K posteriors before the first one, in blocks of one model each.
 
     `learn(one posterior, model 0, z, reward, weight)`; a block costs as if there were no other models. The number of
-    blocks follows from the round, which all lanes share: what lanes stored may differ.
+    blocks follows from the round, which is the same in all lanes, where what they have stored may differ.
     """
-    size, batch = memory.rows.reward.shape[0], seen.reward.shape[0]
-    model = jnp.where(jnp.arange(size, dtype=jnp.int32) < memory.stored, memory.rows.model, encoder.num_models)
+    size, batch = memory.examples.reward.shape[0], seen.reward.shape[0]
+    model = jnp.where(jnp.arange(size, dtype=jnp.int32) < memory.stored, memory.examples.model, encoder.num_models)
     order = jnp.argsort(model).astype(jnp.int32)
     count = jnp.sum(model[:, None] == jnp.arange(encoder.num_models, dtype=jnp.int32)[None], axis=0, dtype=jnp.int32)
     block = min(BLOCK, size)
-    first, end = jnp.cumsum(count) - count, jnp.cumsum(-(-count // block))
+    blocks = _blocks(count, block)
+    first, end = jnp.cumsum(count) - count, jnp.cumsum(blocks)
 
     def one(number: Int[Array, ""], known: Known) -> Known:
         k = jnp.minimum(jnp.sum(end <= number, dtype=jnp.int32), encoder.num_models - 1)
-        inside = (number - (end[k] + (-count[k] // block))) * block + jnp.arange(block, dtype=jnp.int32)
-        rows = jax.tree.map(lambda leaf: leaf[order[jnp.minimum(first[k] + inside, size - 1)]], memory.rows)
-        weight = jnp.where(inside < count[k], rows.weight, 0.0)
-        z, _ = encoder.encode(params, rows._replace(model=jnp.full(block, k)))
+        inside = (number - (end[k] - blocks[k])) * block + jnp.arange(block, dtype=jnp.int32)
+        examples = jax.tree.map(lambda leaf: leaf[order[jnp.minimum(first[k] + inside, size - 1)]], memory.examples)
+        weight = jnp.where(inside < count[k], examples.weight, 0.0)
+        z, _ = encoder.encode(params, examples._replace(model=jnp.full(block, k)))
         part = jax.tree.map(lambda leaf: leaf[k][None], known)
-        part = learn(part, jnp.zeros(block, jnp.int32), z, rows.reward, weight)
+        part = learn(part, jnp.zeros(block, jnp.int32), z, examples.reward, weight)
         return jax.tree.map(lambda leaf, new: leaf.at[k].set(new[0]), known, part)
 
-    most = jnp.minimum(jnp.minimum(seen.round + 1, -(-size // batch)) * batch, size)
-    return jax.lax.fori_loop(0, -(-most // block) + encoder.num_models, one, empty)
+    most = jnp.minimum(jnp.minimum(seen.round + 1, ceil_div(size, batch)) * batch, size)
+    return jax.lax.fori_loop(0, _blocks(most, block) + encoder.num_models, one, empty)
+
+
+def _blocks(count: Int[Array, "*K"], size: int) -> Int[Array, "*K"]:
+    """Blocks of this size that hold `count` examples."""
+    return (count + (size - 1)) // size

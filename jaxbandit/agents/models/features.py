@@ -1,4 +1,4 @@
-"""(user, arm) -> joint features of a shared model: concat, hadamard, outer. Knows no updates and no policies.
+"""(user, arm) -> joint features x_a of a shared model: concat, hadamard, outer. It knows no updates and no policies.
 
 With u the user's and v the arm's features and an optional constant ("bias") in the user part:
 concat [u; 1; v]; hadamard [u * v; 1]; outer [1; u] x [1; v], which holds the constant always.

@@ -1,8 +1,8 @@
-"""Normal-inverse-gamma posterior of linear models whose noise is unknown: init, update, sample. Knows no bandits.
+"""Normal-inverse-gamma posterior of linear models whose noise is unknown: init, update, sample. It knows no bandits.
 
-sigma^2 ~ InvGamma(a, b), beta | sigma^2 ~ N(mu, sigma^2 Lambda^-1) with Lambda = lambda I + sum w x x',
-mu = Lambda^-1 sum w r x, a = a0 + sum w / 2. The textbook's b = b0 + (sum w r^2 - mu' Lambda mu) / 2 takes the
-difference of two large numbers; here b grows by sums of squares, batch after batch.
+sigma^2~ ~ InvGamma(c, d), theta~ ~ N(theta, sigma^2~ M^-1) with c = a0 + sum w / 2, and M and theta as in `gaussian`.
+The textbook's d = b0 + (sum w r^2 - theta' M theta) / 2 takes the difference of two large numbers; here d grows by sums
+of squares, batch after batch.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from jaxbandit.types import Traced
 
 PROPOSALS = 4  # all of them are refused once in 10^5 draws of shape 0, in 10^9 of shape 6
 TINY = 1e-37
-LEAST_GAMMA = 1e-30  # draws of a tiny shape underflow; b / 1e-30 is a finite variance for any b up to 1e8
+LEAST_GAMMA = 1e-30  # draws of a tiny shape underflow; d / 1e-30 is a finite variance for any d up to 1e8
 
 
 class NIG(NamedTuple):
@@ -27,8 +27,8 @@ class NIG(NamedTuple):
 
     gaussian: Posterior
     solution: Solution  # of `gaussian`
-    shape: Float[Array, " K"]  # a - a0
-    scale: Float[Array, " K"]  # b - b0
+    shape: Float[Array, " K"]  # c - a0
+    scale: Float[Array, " K"]  # d - b0
 
 
 def init(dim: int, num_models: int, tikhonov_weight: Traced) -> NIG:
@@ -76,9 +76,9 @@ def _whiten(solution: Solution, model: Int[Array, " B"] | None, features: Float[
 def _surprise(
     white: Float[Array, "B d"], model: Int[Array, " B"], error: Float[Array, " B"], weight: Float[Array, " B"]
 ) -> Float[Array, " B"]:
-    """Share of each row in e'(I + X Lambda^-1 X')^-1 e, e the errors of the old means.
+    """Share of each row in e'(I + X M^-1 X')^-1 e, e the errors of the old means.
 
-    One row: e^2 / (1 + x'Lambda^-1 x). Rows of different models do not meet in the matrix: one factor serves all.
+    One row: e^2 / (1 + x'M^-1 x). Rows of different models do not meet in the matrix: one factor serves all.
     """
     root = jnp.sqrt(weight)
     rows = root[:, None] * white
@@ -96,7 +96,7 @@ def _least_squares(
     weight: Float[Array, " B"],
     tikhonov_weight: Traced,
 ) -> Float[Array, " M"]:
-    """e'(I + X Lambda^-1 X')^-1 e of a large batch: the minimum over m of |r - X m|^2 + |m - mu|^2_Lambda."""
+    """e'(I + X M^-1 X')^-1 e of a large batch: the minimum over t of |r - X t|^2 + (t - theta)' M (t - theta)."""
     left = reward[:, None] - einsum("bd,md->bm", features, new.mean)
     step = new.mean - old.solution.mean
     moved = einsum("mi,mij,mj->m", step, old.gaussian.precision, step) + tikhonov_weight * jnp.sum(step**2, axis=-1)
@@ -104,7 +104,7 @@ def _least_squares(
 
 
 def sample_variance(key: Key[Array, ""], state: NIG, a0: Traced, b0: Traced, count: int) -> Float[Array, "count K"]:
-    """Draw sigma^2 ~ InvGamma(a, b) of every model, `count` times."""
+    """Draw sigma^2 ~ InvGamma(c, d) of every model, `count` times."""
     shape = jnp.broadcast_to(a0 + state.shape, (count, *state.shape.shape))
     return (b0 + state.scale)[None] / jnp.maximum(gamma(key, shape), LEAST_GAMMA)
 
@@ -116,9 +116,9 @@ def sample_scores(
     a0: Traced,
     b0: Traced,
 ) -> Float[Array, "B K"]:
-    """Draw sigma^2 and beta of every model for every row x, and return x'beta.
+    """Draw sigma^2~ and theta~ of every model for every row x, and return x'theta~.
 
-    Given sigma^2, x'beta is normal and the models are independent, so no draw is needed for each parameter.
+    Given sigma^2~, x'theta~ is normal and the models are independent, so no draw is needed for each parameter.
     """
     variance_key, noise_key = prng.split(key)
     white = einsum("bd,ked->bke", features, state.solution.whitener)
@@ -128,7 +128,7 @@ def sample_scores(
 
 
 def sample_parameters(key: Key[Array, ""], state: NIG, a0: Traced, b0: Traced, count: int) -> Float[Array, "count d"]:
-    """Draw `count` beta, each with a sigma^2 of its own, of the first model."""
+    """Draw `count` theta~, each with a sigma^2~ of its own, of the first model."""
     variance_key, noise_key = prng.split(key)
     solution = Solution(state.solution.mean[0], state.solution.whitener[0])
     deviation = posterior.sample(solution, jax.random.normal(noise_key, (count, solution.mean.shape[0])))
@@ -139,7 +139,8 @@ def sample_parameters(key: Key[Array, ""], state: NIG, a0: Traced, b0: Traced, c
 def gamma(key: Key[Array, ""], shape: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Draw from Gamma(shape, 1) by the first of some proposals that is accepted: `jax.random.gamma` draws in a loop.
 
-    Source: Marsaglia & Tsang 2000, for shape + 1, and Gamma(a) = Gamma(a + 1) U^(1 / a).
+    Source: Marsaglia & Tsang 2000, "A simple method for generating gamma variables", for shape + 1,
+    https://doi.org/10.1145/358407.358414; and Gamma(c) = Gamma(c + 1) U^(1 / c).
     """
     normal_key, accept_key, boost_key = prng.split(key, 3)
     many = (PROPOSALS, *shape.shape)

@@ -10,31 +10,31 @@ from jaxbandit._core.memory import check_size
 
 
 class Replay(NamedTuple):
-    """The rows stored so far."""
+    """The examples stored so far."""
 
-    rows: PyTree[Shaped[Array, "N ..."]]  # N is the capacity
+    examples: PyTree[Shaped[Array, "N ..."]]  # N is the capacity
     slot: Int[Array, ""]  # where the next row goes
-    stored: Int[Array, ""]  # rows that there are, at most N
+    stored: Int[Array, ""]  # examples that there are, at most N
 
 
 def init(example: PyTree, capacity: int) -> Replay:
-    """Make an empty buffer for rows like `example`.
+    """Make an empty buffer for examples like `example`.
 
     Raises:
         InputError: it would take more than 1 GiB.
     """
     check_size(example, capacity)
-    rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example)
-    return Replay(rows, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    examples = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example)
+    return Replay(examples, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def add(buffer: Replay, batch: PyTree[Shaped[Array, "B ..."]], weight: Float[Array, " B"] | Int[Array, " B"]) -> Replay:
-    """Store the rows of `batch` whose weight is not 0 in place of the oldest ones."""
-    capacity = jax.tree.leaves(buffer.rows)[0].shape[0]
+    """Store the examples of `batch` whose weight is not 0 in place of the oldest ones."""
+    capacity = jax.tree.leaves(buffer.examples)[0].shape[0]
     counted = weight != 0
     number = jnp.cumsum(counted, dtype=jnp.int32)  # from 1
     count = number[-1]
-    kept = counted & (number > count - capacity)  # rows that this very batch would overwrite are never written
+    kept = counted & (number > count - capacity)  # examples that this very batch would overwrite are never written
     outside = capacity + jnp.arange(counted.shape[0], dtype=jnp.int32)
     slot = jnp.where(kept, (buffer.slot + number - 1) % capacity, outside)
 
@@ -42,10 +42,10 @@ def add(buffer: Replay, batch: PyTree[Shaped[Array, "B ..."]], weight: Float[Arr
         return old.at[slot].set(new, mode="drop", unique_indices=True)
 
     stored = jnp.minimum(buffer.stored + jnp.minimum(count, capacity), capacity)
-    return Replay(jax.tree.map(write, buffer.rows, batch), (buffer.slot + count) % capacity, stored)
+    return Replay(jax.tree.map(write, buffer.examples, batch), (buffer.slot + count) % capacity, stored)
 
 
 def sample(key: Key[Array, ""], buffer: Replay, count: int) -> PyTree[Shaped[Array, "M ..."]]:
-    """Draw `count` stored rows uniformly, with replacement. An empty buffer gives rows of zeros."""
+    """Draw `count` stored examples uniformly, with replacement. An empty buffer gives examples of zeros."""
     index = jax.random.randint(key, (count,), 0, jnp.maximum(buffer.stored, 1))
-    return jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.rows)
+    return jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.examples)

@@ -52,17 +52,17 @@ class TrainingSettings:
 
 @runtime_checkable
 class Weighted(Protocol):
-    """Examples to train on, as a record of arrays."""
+    """BatchLike to train on, as a record of arrays."""
 
     @property
     def weight(self) -> Float[Array, "B *q"]:
         """Weights of the examples."""
 
 
-Examples = TypeVar("Examples", bound=Weighted)
+BatchLike = TypeVar("BatchLike", bound=Weighted)
 Trained: TypeAlias = tuple[PyTree, PyTree]  # parameters, and the state of their optimizer
-MeanLoss: TypeAlias = Callable[[Key[Array, ""], PyTree, Examples], Float[Array, ""]]
-Step: TypeAlias = Callable[[Key[Array, ""], Trained, Examples], Trained]
+MeanLoss: TypeAlias = Callable[[Key[Array, ""], PyTree, BatchLike], Float[Array, ""]]
+Step: TypeAlias = Callable[[Key[Array, ""], Trained, BatchLike], Trained]
 
 
 class Batch(NamedTuple):
@@ -95,8 +95,8 @@ def make_learner(spec: Spec, training: TrainingSettings, predict: Predict, *netw
     Raises:
         InputError: the buffer would take too much memory.
     """
-    row = jax.eval_shape(lambda: _row(spec, networks))
-    check_size(row, training.buffer_size, "buffer_size")
+    example = jax.eval_shape(lambda: _example(spec, networks))
+    check_size(example, training.buffer_size, "buffer_size")
     optimizer = optax.chain(optax.clip_by_global_norm(training.clip_norm), optax.adam(training.learning_rate))
     step, init_optimizer = make_step(optimizer, make_loss(spec, training.loss, predict)), optimizer.init
     for _ in networks:
@@ -104,7 +104,7 @@ def make_learner(spec: Spec, training: TrainingSettings, predict: Predict, *netw
         init_optimizer = jax.vmap(init_optimizer)
 
     def init(params: PyTree) -> Learned:
-        buffer = replay.init(row, training.buffer_size) if training.buffer_size else ()
+        buffer = replay.init(example, training.buffer_size) if training.buffer_size else ()
         return Learned(params, init_optimizer(params), buffer)
 
     def learn(
@@ -163,10 +163,10 @@ def values_of(spec: Spec, values: Float[Array, "*q B K"], arm: Arm) -> Float[Arr
     return jnp.take_along_axis(values, index, axis=-1, mode="clip")[..., 0]
 
 
-def make_step(optimizer: optax.GradientTransformation, mean_loss: MeanLoss[Examples]) -> Step[Examples]:
+def make_step(optimizer: optax.GradientTransformation, mean_loss: MeanLoss[BatchLike]) -> Step[BatchLike]:
     """Make one step of an optimizer on the gradient of `mean_loss`."""
 
-    def step(key: Key[Array, ""], trained: Trained, batch: Examples) -> Trained:
+    def step(key: Key[Array, ""], trained: Trained, batch: BatchLike) -> Trained:
         params, state = trained
         grads = jax.grad(lambda params: mean_loss(key, params, batch))(params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
@@ -199,7 +199,7 @@ def _heteroscedastic(predicted: Float[Array, "2 B"], reward: Float[Array, " B"])
     return 0.5 * (jnp.exp(-v) * optax.squared_error(f, reward) + v)
 
 
-def _row(spec: Spec, networks: tuple[int, ...]) -> Batch:
-    """Make one row of a batch, all zeros."""
+def _example(spec: Spec, networks: tuple[int, ...]) -> Batch:
+    """Make one example of a batch, all zeros."""
     arm = jnp.zeros(spec.arm_dim) if spec.arm_dim else jnp.zeros((), jnp.int32)
     return Batch(jnp.zeros(spec.user_dim), arm, jnp.zeros(networks), jnp.zeros(networks))

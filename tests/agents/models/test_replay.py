@@ -28,8 +28,8 @@ def rows(numbers) -> dict:
 def stored(buffer: replay.Replay) -> list[int]:
     """Numbers of the rows, oldest first."""
     size, slot = int(buffer.stored), int(buffer.slot)
-    numbers = np.asarray(buffer.rows["n"])
-    np.testing.assert_array_equal(buffer.rows["x"][:, 0], numbers)
+    numbers = np.asarray(buffer.examples["n"])
+    np.testing.assert_array_equal(buffer.examples["x"][:, 0], numbers)
     return list(np.roll(numbers, -slot) if size == CAPACITY else numbers[:size])
 
 
