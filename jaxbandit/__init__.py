@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from jaxbandit.experiments.config import Config
     from jaxbandit.experiments.run import run
     from jaxbandit.experiments.sweep import sweep
-    from jaxbandit.experiments.sweep_config import Plan, make_plan
+    from jaxbandit.experiments.sweep_config import SweepConfig, make_sweep_config
     from jaxbandit.policies.load import Policy, load_policy
 
-__all__ = ["Config", "Plan", "Policy", "load_policy", "make_plan", "run", "sweep"]
+__all__ = ["Config", "Policy", "SweepConfig", "load_policy", "make_sweep_config", "run", "sweep"]
 
 _HOMES = {
     "Config": "experiments.config",
-    "Plan": "experiments.sweep_config",
+    "SweepConfig": "experiments.sweep_config",
     "Policy": "policies.load",
     "load_policy": "policies.load",
-    "make_plan": "experiments.sweep_config",
+    "make_sweep_config": "experiments.sweep_config",
     "run": "experiments.run",
     "sweep": "experiments.sweep",
 }

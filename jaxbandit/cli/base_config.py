@@ -8,7 +8,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.cli.options import Switch
 from jaxbandit.experiments.config import Config, checked, read_config, read_entries, read_object
 from jaxbandit.experiments.run_directory import config_file
-from jaxbandit.experiments.sweep_config import Plan, read_plan
+from jaxbandit.experiments.sweep_config import SweepConfig, read_sweep_config
 
 
 def read_some(args: Sequence[str], *options: click.Option) -> click.Context:
@@ -31,7 +31,7 @@ def of_run(args: Sequence[str]) -> Config:
     if path is None:
         return Config()
     content = read_object(path)
-    return read_plan(content).base if "base" in content else checked(read_entries(content))
+    return read_sweep_config(content).base if "base" in content else checked(read_entries(content))
 
 
 def of_policy(args: Sequence[str]) -> Config:
@@ -51,8 +51,8 @@ def of_policy(args: Sequence[str]) -> Config:
     return Config() if path is None else read_config(str(path))
 
 
-def kept_plan(out: str) -> Plan:
-    """Read the plan of the sweep in a directory.
+def kept_sweep_config(out: str) -> SweepConfig:
+    """Read the config of the sweep in a directory.
 
     Raises:
         InputError: there is none.
@@ -61,4 +61,4 @@ def kept_plan(out: str) -> Plan:
     content = read_object(path) if path is not None else {}
     if "base" not in content:
         raise InputError(f"resume: {out!r} holds no sweep; allowed: the --out of an interrupted sweep")
-    return read_plan(content)
+    return read_sweep_config(content)

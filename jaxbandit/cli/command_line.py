@@ -1,4 +1,4 @@
-"""Commands whose flags depend on what their arguments name, and the Config or Plan that they choose. It runs nothing.
+"""Commands whose flags depend on what their arguments name, and the configs that they choose. It runs nothing.
 
 JAX and what imports it wait until such a command is called: `jaxbandit --help` needs none of it.
 """
@@ -11,9 +11,9 @@ from jaxbandit._core.signals import Interrupted, stop_requests
 
 if TYPE_CHECKING:
     from jaxbandit.experiments.config import Config
-    from jaxbandit.experiments.sweep_config import Plan
+    from jaxbandit.experiments.sweep_config import SweepConfig
 
-SWEPT = ("agent", "grid", "sample", "num_configs", "sampler", "metric", "halving")  # flags that make a plan
+SWEPT = ("agent", "grid", "sample", "num_configs", "sampler", "metric", "halving")  # flags that make a sweep
 
 
 class SettingsCommand(click.Command):
@@ -46,27 +46,27 @@ def chosen_config(ctx: click.Context) -> "Config":
     return config.changed(ctx.obj, _given(ctx))
 
 
-def chosen_plan(ctx: click.Context) -> "Plan":
-    """Make the plan that the flags of a sweep describe; where they only say to resume one, that is the kept plan.
+def chosen_sweep_config(ctx: click.Context) -> "SweepConfig":
+    """Make the config that the flags of a sweep describe; where they only say to resume one, that of its directory.
 
     Raises:
         InputError: nothing is swept, or bad values.
     """
     from dataclasses import replace
 
-    from jaxbandit.cli.base_config import kept_plan
+    from jaxbandit.cli.base_config import kept_sweep_config
     from jaxbandit.cli.options import named_values
     from jaxbandit.experiments import config, sweep_config
 
     given = _given(ctx)
     swept = {name: value for name in SWEPT if (value := given.pop(name, ())) != ()}
     if given["resume"] and "out" in given and not swept:
-        kept = kept_plan(given["out"])
+        kept = kept_sweep_config(given["out"])
         return replace(kept, base=config.checked(config.changed(kept.base, given)))
     agents = swept.pop("agent", ctx.obj.agent).split(",")
     grid, sample = (named_values(name, swept.pop(name, ())) for name in ("grid", "sample"))
     halving = swept.pop("halving", None)
-    return sweep_config.make_plan(ctx.obj, given, agents, grid=grid, sample=sample, eta=halving, **swept)
+    return sweep_config.make_sweep_config(ctx.obj, given, agents, grid=grid, sample=sample, eta=halving, **swept)
 
 
 def _given(ctx: click.Context) -> dict[str, Any]:

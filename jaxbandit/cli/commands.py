@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_plan
+from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_sweep_config
 from jaxbandit.vertex.trainer import RESULTS, is_container
 
 OPTIONS = ("checkpoint_every", "profile")  # flags of `run` and `sweep` on which no number depends
@@ -50,13 +50,13 @@ def sweep_command(ctx: click.Context, out: str | None, resume: bool, distributed
     from jaxbandit.experiments.sweep import show, sweep
 
     _prepare(out, resume, distributed)
-    plan = chosen_plan(ctx)
+    sweep_config = chosen_sweep_config(ctx)
     options = {name: given[name] for name in (*OPTIONS, "max_lanes")}
-    with _job(plan, out, f"sweep-{plan.base.agent}-{plan.base.env}", resume) as job:
-        summary = sweep(plan, job.places, resume=job.resume, **options)
+    with _job(sweep_config, out, f"sweep-{sweep_config.base.agent}-{sweep_config.base.env}", resume) as job:
+        summary = sweep(sweep_config, job.places, resume=job.resume, **options)
         job.finish(summary)
     if processes.is_first():
-        show(plan, summary, out or str(job.places.results))
+        show(sweep_config, summary, out or str(job.places.results))
 
 
 @click.command(cls=SettingsCommand, short_help="Estimate what another policy would have earned on logged users.")

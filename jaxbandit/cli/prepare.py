@@ -9,7 +9,7 @@ import click
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
 from jaxbandit.cli.base_config import read_some
-from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_plan
+from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_sweep_config
 from jaxbandit.cli.options import named_values
 from jaxbandit.data import DATASETS, SHIPPED
 from jaxbandit.experiments import config
@@ -104,7 +104,7 @@ class Trainer(NamedTuple):
             launchers = [name for name in LAUNCHERS if ctx.params.get(name)]
             given = {name: ctx.params.get(name) for name in BESIDE}
             beside = [f"--{dashed(name)}={reporting.setting_text(value)}" for name, value in given.items() if value]
-            configs = chosen_plan(ctx).configs() if command == "sweep" else [config.checked(chosen_config(ctx))]
+            configs = chosen_sweep_config(ctx).configs() if command == "sweep" else [config.checked(chosen_config(ctx))]
             return cls(configs, launchers, beside)
 
 

@@ -17,7 +17,7 @@ from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.integers import ceil_div
 from jaxbandit.experiments.config import Config, flag_values
-from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.simulation import chunks
 from jaxbandit.simulation.metrics import Curves, RoundMetrics
 
@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
 
 def rungs(num_configs: int, eta: int | None) -> list[Rung]:
-    """Plan the stages: 1/eta of the configurations go on to eta times the rounds, until at most eta are left."""
+    """List the stages: 1/eta of the configurations go on to eta times the rounds, until at most eta are left."""
     counts = [num_configs]
     while eta is not None and counts[-1] > eta:
         counts.append(ceil_div(counts[-1], eta))
@@ -67,21 +67,25 @@ def edges(rounds: int, stages: Sequence[Rung]) -> np.ndarray:
 
 
 def decide(
-    plan: Plan, configs: Sequence[Config], results: Mapping[int, Result], alive: Sequence[int], num_kept: int
+    sweep_config: SweepConfig,
+    configs: Sequence[Config],
+    results: Mapping[int, Result],
+    alive: Sequence[int],
+    num_kept: int,
 ) -> pl.DataFrame:
     """Rank those that are alive by the seeds that all of them have; the column `kept` marks the first `num_kept`."""
     seeds = min(results[i].curves.sums.regret.shape[1] for i in alive)  # groups have different numbers of them
-    ranked = tabulate(plan, configs, {i: _on_seeds(results[i], seeds) for i in alive})
+    ranked = tabulate(sweep_config, configs, {i: _on_seeds(results[i], seeds) for i in alive})
     return ranked.with_columns(kept=pl.col("rank") <= num_kept)
 
 
-def tabulate(plan: Plan, configs: Sequence[Config], results: Mapping[int, Result]) -> pl.DataFrame:
+def tabulate(sweep_config: SweepConfig, configs: Sequence[Config], results: Mapping[int, Result]) -> pl.DataFrame:
     """Rank configurations; column `configuration` has their places in `configs`."""
     return reporting.tabulate(
         [{"configuration": i, **flag_values(configs[i])} for i in results],
         [result.curves for result in results.values()],
-        metric=plan.metric,
-        rungs=[result.rung for result in results.values()] if plan.eta else None,
+        metric=sweep_config.metric,
+        rungs=[result.rung for result in results.values()] if sweep_config.eta else None,
     )
 
 

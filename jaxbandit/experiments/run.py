@@ -19,7 +19,7 @@ from jaxbandit.experiments.halving import check_delays
 from jaxbandit.experiments.recorder import Recorder
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.runner import Finished, Options, Runner
-from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.experiments.world import Group, build_groups
 from jaxbandit.reporting.summary import Summary, SweepSummary
 from jaxbandit.simulation import chunks
@@ -64,7 +64,7 @@ def run(
 
 
 def carry_out(
-    asked: Config | Plan,
+    asked: Config | SweepConfig,
     places: Places,
     options: Options,
     write: Callable[[Finished, Places], tuple[int, SweepSummary | None]],
@@ -75,18 +75,18 @@ def carry_out(
     `write` leaves the results in the directory, and returns which configuration they show, and the summary's part on
     a sweep. `follow` makes the observer of the one group of a run.
     """
-    plan = asked if isinstance(asked, Plan) else Plan(asked, ({},))
-    configs = plan.configs() if isinstance(asked, Plan) else [asked]  # that of a run is checked already
+    sweep_config = asked if isinstance(asked, SweepConfig) else SweepConfig(asked, ({},))
+    configs = sweep_config.configs() if isinstance(asked, SweepConfig) else [asked]  # that of a run is checked already
     options.check()
     if (summary := _finished(asked, places, options.resume)) is not None:
         return summary
-    check_delays(configs, plan.eta)
+    check_delays(configs, sweep_config.eta)
     groups = build_groups(configs)
     follower = follow(groups[0]) if follow is not None else None
     if follower is not None:
         groups = [follower.group]
     with run_directory.claimed(asked, places, options.resume), follower or nullcontext():
-        finished = Runner(plan, configs, groups, places, options, follower).run()
+        finished = Runner(sweep_config, configs, groups, places, options, follower).run()
         shown, about = write(finished, places)
         environment = next(group.simulation.environment for group in groups if shown in group.members)
         summary = reporting.summarize(
@@ -141,7 +141,7 @@ class Follower:
         return float(curves.means().regret[-1, tile.seed[tile.config[:, 0] >= 0]].mean())
 
 
-def _finished(asked: Config | Plan, places: Places, resume: bool) -> Summary | None:
+def _finished(asked: Config | SweepConfig, places: Places, resume: bool) -> Summary | None:
     """Return the summary of finished work that is to be resumed; None in all processes where there is work to do."""
     summary = processes.by_first(lambda: run_directory.check_free(asked, places, resume))
     (done,) = processes.any_of(summary is not None)

@@ -14,7 +14,7 @@ from jaxbandit._core.files import mounted, write_json
 from jaxbandit.experiments import config as configs
 from jaxbandit.experiments import interaction_log, sweep_config
 from jaxbandit.experiments.config import Config
-from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.reporting.summary import Summary
 
 CHECKPOINTS = "checkpoints"
@@ -45,7 +45,7 @@ def places(out: str | Places) -> Places:
     return Places(directory, directory / CHECKPOINTS, directory / "tensorboard")
 
 
-def check_free(config: Config | Plan, places: Places, resume: bool) -> Summary | None:
+def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Summary | None:
     """Check that a directory is free for a run, or holds the run that is to be resumed, whose summary is returned.
 
     None: there is work to do.
@@ -82,7 +82,7 @@ def _is_unfinished(path: epath.Path) -> bool:
 
 
 @contextmanager
-def claimed(config: Config | Plan, places: Places, resume: bool) -> Iterator[None]:
+def claimed(config: Config | SweepConfig, places: Places, resume: bool) -> Iterator[None]:
     """Write config.json, which says whose directory it is; the block then writes the rest.
 
     If the block fails before the first checkpoint, all is removed again, since nothing could be resumed.
@@ -100,7 +100,7 @@ def claimed(config: Config | Plan, places: Places, resume: bool) -> Iterator[Non
         raise
 
 
-def _claim(config: Config | Plan, places: Places, resume: bool, existed: bool) -> None:
+def _claim(config: Config | SweepConfig, places: Places, resume: bool, existed: bool) -> None:
     check_free(config, places, resume)
     if not existed:
         _make(places.results)
@@ -111,13 +111,13 @@ def _claim(config: Config | Plan, places: Places, resume: bool, existed: bool) -
         raise
 
 
-def _difference(path: str, config: Config | Plan) -> str:
+def _difference(path: str, config: Config | SweepConfig) -> str:
     """Say how the config of a directory differs from this one; empty where it does not."""
     content = configs.read_object(path)
-    if ("base" in content) != isinstance(config, Plan):
+    if ("base" in content) != isinstance(config, SweepConfig):
         return "a sweep and a single run"
-    if isinstance(config, Plan):
-        return sweep_config.difference(sweep_config.read_plan(content), config)
+    if isinstance(config, SweepConfig):
+        return sweep_config.difference(sweep_config.read_sweep_config(content), config)
     return configs.difference(configs.checked(configs.read_entries(content)), config)
 
 

@@ -21,7 +21,7 @@ from jaxbandit.experiments.config import Config
 from jaxbandit.experiments.console import console, phase
 from jaxbandit.experiments.halving import Result
 from jaxbandit.experiments.run_directory import Places
-from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.experiments.world import Group
 from jaxbandit.simulation import chunks, lanes
 from jaxbandit.simulation.checkpoints import Checkpoints
@@ -81,20 +81,20 @@ class Finished(NamedTuple):
 
 
 class Runner:
-    """Runs all rungs of a plan."""
+    """Runs all rungs of a sweep."""
 
     def __init__(
         self,
-        plan: Plan,
+        sweep_config: SweepConfig,
         configs: Sequence[Config],
         groups: Sequence[Group],
         places: Places,
         options: Options,
         observer: Observer | None = None,
     ) -> None:
-        self.plan, self.configs, self.groups, self.places = plan, configs, groups, places
+        self.sweep_config, self.configs, self.groups, self.places = sweep_config, configs, groups, places
         self.options, self.observer = options, observer
-        self.rungs = halving.rungs(len(configs), plan.eta)
+        self.rungs = halving.rungs(len(configs), sweep_config.eta)
         self.max_lanes = options.max_lanes
         if not options.keep_checkpoints:
             self.max_lanes = finished_parts.kept_limit(options.max_lanes, places.checkpoints / "max_lanes")
@@ -117,10 +117,10 @@ class Runner:
             for number in range(len(self.rungs)):
                 curves = self._run_rung(number, alive, stop, trace)
                 results |= {i: Result(number, of_one) for i, of_one in curves.items()}
-                if self.plan.eta is None:
+                if self.sweep_config.eta is None:
                     continue
                 num_kept = self.rungs[number + 1].num_configs if number + 1 < len(self.rungs) else 0
-                decisions.append(halving.decide(self.plan, self.configs, results, alive, num_kept))
+                decisions.append(halving.decide(self.sweep_config, self.configs, results, alive, num_kept))
                 alive = sorted(decisions[-1].filter("kept")["configuration"].to_list())
         return Finished(
             configs=self.configs,

@@ -17,14 +17,14 @@ from jaxbandit.experiments.halving import tabulate
 from jaxbandit.experiments.run import carry_out
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.runner import Finished, Options
-from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.reporting.summary import Summary, SweepSummary
 
 NUM_LEADERS = 5  # configurations whose learning curves are kept
 
 
 def sweep(
-    plan: Plan,
+    sweep_config: SweepConfig,
     out: str | Places,
     *,
     resume: bool = False,
@@ -35,7 +35,7 @@ def sweep(
     """Simulate all configurations, and leave their ranked table in directory `out`; return summary.json's content.
 
     Args:
-        plan: the configurations, and what ranks them.
+        sweep_config: the configurations, and what ranks them.
         out: a directory, new or empty, gs:// too.
         resume: go on with what was interrupted in `out`.
         checkpoint_every: training loops between checkpoints; by default the state is saved after each chunk, as long as
@@ -48,10 +48,10 @@ def sweep(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     options = Options(resume, checkpoint_every, max_lanes, profile)
-    return carry_out(plan, run_directory.places(out), options, partial(_write, plan))
+    return carry_out(sweep_config, run_directory.places(out), options, partial(_write, sweep_config))
 
 
-def show(plan: Plan, summary: Summary, out: str) -> None:
+def show(sweep_config: SweepConfig, summary: Summary, out: str) -> None:
     """Print the leaderboard of a finished sweep."""
     path = run_directory.places(out).results / "results.parquet"
     try:
@@ -59,24 +59,28 @@ def show(plan: Plan, summary: Summary, out: str) -> None:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}; allowed: that of a finished sweep") from None
     totals: Summary = {**summary, "interactions": summary["sweep"]["interactions"]}
-    reporting.print_leaderboard(frame, swept=plan.swept, metric=plan.metric, totals=totals, directory=out)
+    reporting.print_leaderboard(
+        frame, swept=sweep_config.swept, metric=sweep_config.metric, totals=totals, directory=out
+    )
 
 
-def _write(plan: Plan, finished: Finished, places: Places) -> tuple[int, SweepSummary]:
+def _write(sweep_config: SweepConfig, finished: Finished, places: Places) -> tuple[int, SweepSummary]:
     """Write the results of a sweep; return its best configuration, and the summary's part on the sweep."""
-    frame = tabulate(plan, finished.configs, finished.results)
+    frame = tabulate(sweep_config, finished.configs, finished.results)
     leaders = frame["configuration"][:NUM_LEADERS].to_list()
-    processes.by_first(lambda: _write_files(plan, finished, places, frame, leaders))
+    processes.by_first(lambda: _write_files(sweep_config, finished, places, frame, leaders))
     about: SweepSummary = {
         "configurations": len(finished.configs),
         "programs": finished.num_programs,
         "interactions": finished.interactions,
-        "metric": plan.metric,
+        "metric": sweep_config.metric,
     }
     return leaders[0], about
 
 
-def _write_files(plan: Plan, finished: Finished, places: Places, frame: pl.DataFrame, leaders: list[int]) -> None:
+def _write_files(
+    sweep_config: SweepConfig, finished: Finished, places: Places, frame: pl.DataFrame, leaders: list[int]
+) -> None:
     directory, configs, results = places.results, finished.configs, finished.results
     reporting.write_results(directory, frame)
     if finished.decisions:
@@ -86,10 +90,10 @@ def _write_files(plan: Plan, finished: Finished, places: Places, frame: pl.DataF
     seeds = best.sums.regret.shape[1]
     write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
     reporting.write_metrics_csv(directory / "metrics.csv", best)
-    curves = {reporting.name_settings(flag_values(configs[i]), plan.swept): results[i].curves for i in leaders}
+    curves = {reporting.name_settings(flag_values(configs[i]), sweep_config.swept): results[i].curves for i in leaders}
     for rank, (name, one) in enumerate(curves.items(), start=1):
         with reporting.EventLog(places.tensorboard / f"{rank} {name}") as events:
             events.append(one)
     title = f"{len(configs)} configurations on {configs[0].env}"
     path = directory / "sweep.png"
-    reporting.plot_sweep(path, frame, curves, swept=plan.swept, metric=plan.metric, title=title)
+    reporting.plot_sweep(path, frame, curves, swept=sweep_config.swept, metric=sweep_config.metric, title=title)

@@ -19,7 +19,7 @@ from jaxbandit.reporting import METRICS
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepConfig:
     """A sweep: every configuration is `base` with some entries changed, and meets the same users as all others."""
 
     base: Config = field(default_factory=Config)
@@ -51,8 +51,8 @@ class Plan:
         return [name for name, different in values.items() if len(different) > 1]
 
 
-def read_plan(content: Mapping[str, Any]) -> Plan:
-    """Make the plan of the content of a sweep's config.json.
+def read_sweep_config(content: Mapping[str, Any]) -> SweepConfig:
+    """Read the content of a sweep's config.json.
 
     Raises:
         InputError: it has an unknown or a wrong entry.
@@ -61,14 +61,14 @@ def read_plan(content: Mapping[str, Any]) -> Plan:
         base, changes, eta = checked(read_entries(content["base"])), tuple(content["configurations"]), content["eta"]
         if not isinstance(eta, int | None) or not all(isinstance(change, dict) for change in changes):
             raise TypeError
-        return Plan(base, changes, str(content["metric"]), eta)
+        return SweepConfig(base, changes, str(content["metric"]), eta)
     except (KeyError, TypeError, AttributeError):
         raise InputError("config is not that of a sweep; allowed: the config.json of one") from None
 
 
-def difference(one: Plan, other: Plan) -> str:
-    """Say in which entry two plans differ first; empty where they are equal."""
-    entries = [json.loads(json.dumps(asdict(plan))) for plan in (one, other)]
+def difference(one: SweepConfig, other: SweepConfig) -> str:
+    """Say in which entry two sweeps differ first; empty where they are equal."""
+    entries = [json.loads(json.dumps(asdict(sweep_config))) for sweep_config in (one, other)]
     flat = [{**e["base"], **e, "configurations": len(e["configurations"])} for e in entries]
     names = [n for n in flat[0] if n != "base" and flat[0][n] != flat[1][n]]
     if names:
@@ -77,7 +77,7 @@ def difference(one: Plan, other: Plan) -> str:
     return next((f"configuration {a} and {b}" for a, b in pairs if a != b), "")
 
 
-def make_plan(
+def make_sweep_config(
     base: Config,
     given: Mapping[str, Any],
     agents: Sequence[str],
@@ -88,8 +88,8 @@ def make_plan(
     sampler: str = SAMPLERS[0],
     metric: str = "regret",
     eta: int | None = None,
-) -> Plan:
-    """Put `given` entries over a config, as `changed` takes them, and make a plan of what is swept around it.
+) -> SweepConfig:
+    """Put `given` entries over a config, as `changed` takes them, and make the configurations of a sweep around it.
 
     A setting that several agents have is given to all of them.
 
@@ -113,7 +113,7 @@ def make_plan(
     for change in changes:
         known = hyperparameters(AGENTS[str(change["agent"])])
         change |= {dashed(name): plain(value) for name, value in settings.items() if name in known}
-    return Plan(base, tuple(changes), metric, eta)
+    return SweepConfig(base, tuple(changes), metric, eta)
 
 
 def _entries(base: Config, change: Mapping[str, Any]) -> dict[str, Any]:

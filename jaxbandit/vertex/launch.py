@@ -13,7 +13,7 @@ from jaxbandit import reporting
 from jaxbandit._core.errors import Failure
 from jaxbandit._core.signals import Interrupted
 from jaxbandit.experiments import config, run_directory, sweep
-from jaxbandit.experiments.sweep_config import read_plan
+from jaxbandit.experiments.sweep_config import read_sweep_config
 from jaxbandit.vertex import cloud_runner, local_runner, trials
 from jaxbandit.vertex.cloud_runner import POLL, CloudRunner
 from jaxbandit.vertex.local_runner import LocalRunner
@@ -140,7 +140,7 @@ def show_results(directory: Path) -> None:
     assert summary is not None, "a runner hands over finished results alone"
     chosen = config.read_object(str(directory / "config.json"))
     if "base" in chosen:
-        sweep.show(read_plan(chosen), summary, str(directory))
+        sweep.show(read_sweep_config(chosen), summary, str(directory))
     else:
         reporting.print_table(summary, agent=chosen["agent"], directory=str(directory))
 

@@ -49,14 +49,14 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch):
-    """Plans that `sweep` hands to the search, which is not done."""
-    plans = []
+    """Configs of sweeps that the command hands over, none of which is carried out."""
+    swept = []
 
     class Enough(Exception):
         pass
 
-    def run(plan, out, **options):
-        plans.append((plan, options))
+    def run(sweep_config, out, **options):
+        swept.append((sweep_config, options))
         raise Enough
 
     monkeypatch.setattr("jaxbandit.experiments.sweep.sweep", run)
@@ -64,7 +64,7 @@ def planned(monkeypatch: pytest.MonkeyPatch):
     def choose(*args: object):
         with pytest.raises(Enough):
             call("sweep", "--env", "wheel", *args)
-        return plans[-1]
+        return swept[-1]
 
     return choose
 
@@ -80,17 +80,19 @@ def test_a_grid_takes_several_names_after_one_flag_or_after_several(planned) -> 
 
 def test_a_sweep_draws_ranks_and_halves_as_it_is_told(planned) -> None:
     flags = ("--sample", "alpha=log:1e-4:1e-1", "gamma=linear:0.5:1", "--num-configs", "20", "--sampler", "random")
-    plan, _ = planned(*flags, "--metric", "suboptimal_arms", "--halving", "eta=3")
-    assert (len(plan.configurations), plan.metric, plan.eta) == (20, "suboptimal_arms", 3)
-    assert plan.swept == ["alpha", "gamma"]
-    assert planned(*flags)[0].configurations == plan.configurations
-    assert planned(*flags, "--seed", "1")[0].configurations != plan.configurations
+    sweep_config, _ = planned(*flags, "--metric", "suboptimal_arms", "--halving", "eta=3")
+    assert (len(sweep_config.configurations), sweep_config.metric, sweep_config.eta) == (20, "suboptimal_arms", 3)
+    assert sweep_config.swept == ["alpha", "gamma"]
+    assert planned(*flags)[0].configurations == sweep_config.configurations
+    assert planned(*flags, "--seed", "1")[0].configurations != sweep_config.configurations
     assert planned(*flags, "--halving", "4")[0].eta == 4
 
 
 def test_flags_of_a_sweep_fix_settings_of_all_agents_that_have_them(planned) -> None:
-    plan, options = planned("--agent", "linucb,lints,greedy", "--gamma", "0.5", "--sampling=arm", "--max-lanes", "7")
-    configs = plan.configs()
+    sweep_config, options = planned(
+        "--agent", "linucb,lints,greedy", "--gamma", "0.5", "--sampling=arm", "--max-lanes", "7"
+    )
+    configs = sweep_config.configs()
     assert [config.agent for config in configs] == ["linucb", "lints", "greedy"]
     assert [config.agent_settings["gamma"] for config in configs] == [0.5] * 3
     assert configs[1].agent_settings["sampling"] == "arm"
@@ -98,9 +100,9 @@ def test_flags_of_a_sweep_fix_settings_of_all_agents_that_have_them(planned) -> 
 
 
 def test_a_config_is_the_base_of_a_sweep(planned, finished) -> None:
-    plan, _ = planned("--config", finished / "config.json", "--agent", "lints,linucb", "--grid", "gamma=0.5,1")
-    assert {(config.batch_size, config.rounds) for config in plan.configs()} == {(8, 300)}
-    assert [c.agent_settings["alpha"] for c in plan.configs() if c.agent == "linucb"] == [2.0, 2.0]
+    sweep_config, _ = planned("--config", finished / "config.json", "--agent", "lints,linucb", "--grid", "gamma=0.5,1")
+    assert {(config.batch_size, config.rounds) for config in sweep_config.configs()} == {(8, 300)}
+    assert [c.agent_settings["alpha"] for c in sweep_config.configs() if c.agent == "linucb"] == [2.0, 2.0]
 
 
 def test_help_shows_the_settings_of_all_agents_of_a_sweep() -> None:

@@ -15,7 +15,7 @@ from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config, checked, flag_values, read_config, read_entries, takes_ratings
-from jaxbandit.experiments.sweep_config import Plan, difference, expand, make_plan, read_plan
+from jaxbandit.experiments.sweep_config import SweepConfig, difference, expand, make_sweep_config, read_sweep_config
 from jaxbandit.experiments.world import group_members
 
 
@@ -105,10 +105,10 @@ def test_whole_numbers_may_be_drawn_on_a_logarithmic_scale() -> None:
 
 
 def test_layers_and_automatic_settings_arrive_in_the_configs() -> None:
-    plan = make_plan(
+    sweep_config = make_sweep_config(
         Config(), {}, ["neural-boltzmann"], grid={"user-layers": "64x32,8", "standardize": "auto,true"}, sample={}
     )
-    configs = [(c.agent_settings["user_layers"], c.env_settings["standardize"]) for c in plan.configs()]
+    configs = [(c.agent_settings["user_layers"], c.env_settings["standardize"]) for c in sweep_config.configs()]
     assert configs == [((64, 32), None), ((64, 32), True), ((8,), None), ((8,), True)]
 
 
@@ -234,14 +234,14 @@ def test_samples_need_a_number_and_a_name_stands_in_one_place() -> None:
 
 def planned(base=None, given=(), agents=("linucb",), **options):
     axes = {"grid": {}, "sample": {}, **options}
-    return make_plan(base or Config(env="linear"), dict(given), list(agents), **axes)
+    return make_sweep_config(base or Config(env="linear"), dict(given), list(agents), **axes)
 
 
 def test_a_flag_of_several_agents_is_given_to_all_that_have_it() -> None:
-    plan = planned(given={"agent__alpha": 3.0, "agent__sampling": "arm"}, agents=("linucb", "lints", "greedy"))
-    assert [c.agent for c in plan.configs()] == ["linucb", "lints", "greedy"]
-    assert [c.agent_settings.get("alpha") for c in plan.configs()] == [3.0, 3.0, None]
-    assert plan.configs()[1].agent_settings["sampling"] == "arm"
+    sweep_config = planned(given={"agent__alpha": 3.0, "agent__sampling": "arm"}, agents=("linucb", "lints", "greedy"))
+    assert [c.agent for c in sweep_config.configs()] == ["linucb", "lints", "greedy"]
+    assert [c.agent_settings.get("alpha") for c in sweep_config.configs()] == [3.0, 3.0, None]
+    assert sweep_config.configs()[1].agent_settings["sampling"] == "arm"
 
 
 def test_flags_and_config_hold_for_all_configurations() -> None:
@@ -281,9 +281,9 @@ def test_a_plan_with_a_fault_is_refused(options, words) -> None:
 
 @pytest.mark.parametrize("entries", [{"metric": "speed"}, {"eta": 1}, {"configurations": ()}], ids=str)
 def test_a_plan_made_by_hand_is_checked_before_anything_runs(entries) -> None:
-    plan = replace(planned(grid={"alpha": "1,2"}), **entries)
+    sweep_config = replace(planned(grid={"alpha": "1,2"}), **entries)
     with pytest.raises(InputError):
-        plan.configs()
+        sweep_config.configs()
 
 
 def test_configurations_that_differ_in_traced_settings_alone_share_a_group() -> None:
@@ -345,29 +345,29 @@ def test_the_best_values_of_a_tuning_study_are_a_config(tmp_path) -> None:
         read_config(str(path))
 
 
-def written(plan: Plan):
-    return json.loads(json.dumps(asdict(plan)))
+def written(sweep_config: SweepConfig):
+    return json.loads(json.dumps(asdict(sweep_config)))
 
 
 def test_a_plan_is_read_back_from_its_file() -> None:
     axes = {"grid": {"user-layers": "8x4,3"}, "sample": {"learning-rate": "log:1e-4:1e-1"}, "num_configs": 3}
-    plan = planned(agents=("neural-boltzmann", "linucb"), **axes, metric="cumulative_regret", eta=2)
-    assert read_plan(written(plan)).configs() == plan.configs()
-    assert read_plan(written(plan)) == plan
-    assert difference(read_plan(written(plan)), plan) == ""
+    sweep_config = planned(agents=("neural-boltzmann", "linucb"), **axes, metric="cumulative_regret", eta=2)
+    assert read_sweep_config(written(sweep_config)).configs() == sweep_config.configs()
+    assert read_sweep_config(written(sweep_config)) == sweep_config
+    assert difference(read_sweep_config(written(sweep_config)), sweep_config) == ""
 
 
 def test_plans_differ_in_what_is_named() -> None:
-    plan = planned(grid={"alpha": "1,2"})
+    sweep_config = planned(grid={"alpha": "1,2"})
     others = {
         "seeds 8 and 3": planned(grid={"alpha": "1,2"}, given={"seeds": 3}),
         "metric regret and suboptimal_arms": planned(grid={"alpha": "1,2"}, metric="suboptimal_arms"),
-        "eta None and 2": replace(plan, eta=2),
+        "eta None and 2": replace(sweep_config, eta=2),
         "configurations 2 and 3": planned(grid={"alpha": "1,2,3"}),
         "'alpha': 2.0": planned(grid={"alpha": "1,3"}),
     }
     for words, other in others.items():
-        assert words in difference(plan, other), words
+        assert words in difference(sweep_config, other), words
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_plans_differ_in_what_is_named() -> None:
 )
 def test_a_damaged_plan_is_refused(change) -> None:
     with pytest.raises(InputError):
-        read_plan({**written(planned(grid={"alpha": "1,2"})), **change}).configs()
+        read_sweep_config({**written(planned(grid={"alpha": "1,2"})), **change}).configs()
 
 
 def test_a_plan_of_too_many_configurations_is_refused(monkeypatch) -> None:

@@ -13,7 +13,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.halving import check_delays
-from jaxbandit.experiments.sweep_config import make_plan
+from jaxbandit.experiments.sweep_config import make_sweep_config
 from jaxbandit.experiments.world import build, group_members
 from jaxbandit.simulation import rounds as simulate
 from jaxbandit.simulation.delay import delayed
@@ -148,8 +148,8 @@ def test_a_delay_that_is_none_or_outlasts_the_run_is_refused(delay, words):
 
 
 def test_delays_are_swept_and_each_is_a_program_of_its_own():
-    plan = make_plan(Config(env="wheel"), {}, ["linucb"], grid={"delay": "0,5", "alpha": "1,2"}, sample={})
-    configs = plan.configs()
+    swept = make_sweep_config(Config(env="wheel"), {}, ["linucb"], grid={"delay": "0,5", "alpha": "1,2"}, sample={})
+    configs = swept.configs()
     assert [(c.delay, c.agent_settings["alpha"]) for c in configs] == [(0, 1.0), (0, 2.0), (5, 1.0), (5, 2.0)]
     assert group_members(configs) == [[0, 1], [2, 3]]
 

@@ -20,7 +20,7 @@ from jaxbandit.experiments import run_directory
 from jaxbandit.experiments.config import Config, FlagValue, checked, flag_values
 from jaxbandit.experiments.job import Job
 from jaxbandit.experiments.run_directory import Places
-from jaxbandit.experiments.sweep_config import Plan
+from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.reporting.summary import Summary
 from jaxbandit.vertex.trainer import RESULTS, experiments, metric_file
 
@@ -29,7 +29,7 @@ POLICY = "policy"
 
 
 @contextmanager
-def job(config: Config | Plan, out: str | None, default: str, resume: bool) -> Iterator[Job]:
+def job(config: Config | SweepConfig, out: str | None, default: str, resume: bool) -> Iterator[Job]:
     """Lay out a run or a sweep: in `out`, or where Vertex AI wants it, or else in `default`.
 
     On Vertex AI the same command goes on with what it finds there of itself, so that a job survives preemption.
@@ -77,7 +77,7 @@ def _begun(places: Places) -> bool:
     return bool(processes.from_first(lambda: np.array(path.exists()), partial(np.zeros, (), bool)))
 
 
-def _settings(config: Config | Plan) -> Mapping[str, FlagValue]:
+def _settings(config: Config | SweepConfig) -> Mapping[str, FlagValue]:
     """Flags and values to log; of a sweep those that all its configurations share."""
     if isinstance(config, Config):
         return flag_values(checked(config))
