@@ -207,10 +207,24 @@ def offered_arms(context: Context) -> Float[Array, "B K Da"]:
     if context.catalogue is None:
         assert context.arms is not None, "the arms of this context have no features"
         return context.arms
-    if context.arm_id is None:
-        everything = context.catalogue.features
-        return jnp.broadcast_to(everything[None], (context.user.shape[0], *everything.shape))
-    return context.catalogue.features[context.arm_id]
+    arms = offered_rows(context, context.catalogue.features)
+    return jnp.broadcast_to(arms, (context.user.shape[0], *arms.shape[1:]))
+
+
+def offered_rows(context: Context, table: Shaped[Array, "N *d"]) -> Shaped[Array, "#B K *d"]:
+    """Take from a table of all items the rows of those offered; the whole table, for all users, where all are."""
+    return table[None] if context.arm_id is None else table[context.arm_id]
+
+
+def small_catalogue(context: Context, items_per_arm: int) -> Catalogue | None:
+    """Read the catalogue, where all users are offered all of it, or it has few items for each arm offered.
+
+    Then it is less work to score each item once than each arm of each user.
+    """
+    catalogue, arm_id = context.catalogue, context.arm_id
+    if catalogue is None or arm_id is None:
+        return catalogue
+    return catalogue if catalogue.features.shape[0] <= items_per_arm * arm_id.size else None
 
 
 def chosen_arms(context: Context, action: Int[Array, " B"]) -> Float[Array, "B Da"]:
@@ -218,6 +232,7 @@ def chosen_arms(context: Context, action: Int[Array, " B"]) -> Float[Array, "B D
     if context.catalogue is None:
         assert context.arms is not None, "the arms of this context have no features"
         return jnp.take_along_axis(context.arms, action[:, None, None], axis=1, mode="clip")[:, 0]
-    if context.arm_id is None:
-        return context.catalogue.features[action]
-    return context.catalogue.features[jnp.take_along_axis(context.arm_id, action[:, None], axis=1, mode="clip")[:, 0]]
+    item = action
+    if context.arm_id is not None:
+        item = jnp.take_along_axis(context.arm_id, action[:, None], axis=1, mode="clip")[:, 0]
+    return context.catalogue.features[item]

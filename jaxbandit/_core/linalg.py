@@ -1,4 +1,7 @@
-"""Products of arrays in float32 at full precision: TF32 and bfloat16, the defaults of GPU and TPU, ruin a solve."""
+"""Products of arrays at full float32 precision: TF32 and bfloat16, the defaults of GPU and TPU, ruin a solve.
+
+It solves nothing itself.
+"""
 
 from functools import partial
 

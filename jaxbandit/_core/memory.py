@@ -1,4 +1,4 @@
-"""How much memory a program or a buffer needs, and how much there is for it."""
+"""How much memory a program or a buffer needs, and how much there is for it. It allocates nothing."""
 
 import math
 from contextlib import suppress
@@ -13,8 +13,7 @@ from jaxbandit._core.errors import InputError
 HOST_SHARE = 0.5  # of a machine's memory; the rest is for all else that runs there
 DEVICE_SHARE = 0.8  # of what the allocator of a GPU or TPU may hand out
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
-
-MOST_BYTES = 2**30  # of what one lane stores row by row
+MOST_BYTES = 2**30  # of a buffer of one lane
 
 
 def budget(device: jax.Device) -> int:
@@ -46,7 +45,7 @@ def _host_bytes() -> int:
 
 
 def check_size(example: PyTree, capacity: int, field: str = "capacity") -> None:
-    """Refuse `capacity` rows like `example`, one row without a batch axis, where a lane would need too much for them.
+    """Refuse a buffer of `capacity` rows, one of which is like `example`, where it would be too large for each lane.
 
     Raises:
         InputError: it would take more than 1 GiB.

@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxbandit._core.errors import InputError
 
@@ -108,8 +109,8 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def gather(tree: Any) -> Any:
-    """Copy arrays that are spread over the devices of all processes to the host of each, whole."""
+def gather(tree: PyTree) -> PyTree:
+    """Copy arrays that are spread over the devices of all processes, whole, to the host of each process."""
     if jax.process_count() == 1:
         return jax.tree.map(np.asarray, tree)
     from jax.experimental import multihost_utils
@@ -146,10 +147,10 @@ def from_first(make: Callable[[], Result], like: Callable[[], Result]) -> Result
 
 
 def by_first(work: Callable[[], Result]) -> Result | None:
-    """Let the first process do it; the others get None. What it refuses ends all of them.
+    """Let the first process do the work; the others get None. If it is refused, all processes end.
 
     Raises:
-        InputError: that of `work`, in the first process; in the others one that says so.
+        InputError: in the first process that of `work`; in the others one that refers to it.
     """
     result, error = None, None
     if is_first():

@@ -2,10 +2,12 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import TypeAlias
 
+Handler: TypeAlias = Callable[[int, FrameType | None], object]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -17,7 +19,7 @@ class Interrupted(BaseException):
 def interruptible() -> Iterator[None]:
     """Let SIGINT and SIGTERM raise Interrupted within the block, wherever it is."""
 
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted("interrupted")
 
     with _handled(dict.fromkeys(SIGNALS, interrupt)):
@@ -30,7 +32,7 @@ def stop_requests() -> Iterator[threading.Event]:
     stop = threading.Event()
     old = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def request(number: int, frame: Any) -> None:
+    def request(number: int, frame: FrameType | None) -> None:
         stop.set()
         for again, handler in old.items():
             signal.signal(again, handler)
@@ -40,7 +42,7 @@ def stop_requests() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _handled(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
+def _handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
     """Install handlers for the block; only the main thread may, so elsewhere nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,7 @@
-"""Save and restore the state of a run between two chunks, with orbax. It decides neither when nor what.
+"""Checkpoints of a simulation's state, saved and restored with orbax. It decides neither when to save nor what.
 
-Beside each checkpoint stands a digest of its files, written when they are complete: without it a checkpoint does not
-count, and with a wrong one it is refused before anything of it is used.
+Beside each checkpoint stands a digest of its files, written when they are complete. A checkpoint without a digest does
+not count, and one whose digest is wrong is refused.
 """
 
 import errno
@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from jaxtyping import PyTree
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import write_bytes
@@ -38,7 +39,7 @@ class Checkpoints:
             return []
         return sorted(int(path.stem) for path in self.directory.iterdir() if _is_digest(path))
 
-    def save(self, rounds: int, state: Any) -> None:
+    def save(self, rounds: int, state: PyTree) -> None:
         """Write `state`, a pytree of arrays, and drop all but the last two checkpoints.
 
         Raises:
@@ -56,7 +57,7 @@ class Checkpoints:
             self._drop(rounds)
             raise InputError(f"cannot write the checkpoint {path}: {_reason(error)}") from None
 
-    def restore(self, rounds: int, like: Any) -> Any:
+    def restore(self, rounds: int, like: PyTree) -> PyTree:
         """Read the checkpoint back into the structure, shapes and types of `like`.
 
         Raises:
@@ -95,8 +96,8 @@ class Checkpoints:
         return self.directory.resolve() / f"{rounds:012d}"
 
 
-def _checkpointer() -> Any:
-    """Make orbax's writer for this process alone: of several the first one saves what all have given it."""
+def _checkpointer() -> Any:  # orbax, which has no types, is imported when a state is saved
+    """Make orbax's writer for this process alone: the first process saves what all have gathered in it."""
     import orbax.checkpoint as ocp
 
     alone = {jax.process_index()}
@@ -145,5 +146,5 @@ def _files(path: epath.Path) -> Iterator[epath.Path]:
 
 def _reason(error: Exception) -> str:
     """Take the system's words out of an error; tensorstore wraps them in many of its own."""
-    told = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(told.group(1))) if told else getattr(error, "strerror", None) or str(error)
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code.group(1))) if code else getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,7 @@
-"""Lanes of one static configuration, run to their end in chunks: checkpoints, signals, traces. Makes no objects."""
+"""Lanes run to their end in chunks, between which states are saved and signals are met. It compiles no program.
+
+A chunk is the rounds of one call of the program. It ends at a point of the learning curves.
+"""
 
 import threading
 import time
@@ -26,11 +29,11 @@ class Work(NamedTuple):
 
     program: Program
     tiles: list[Tile]  # configurations are numbered 0 ... H - 1
-    members: np.ndarray  # [H] which configurations of the program's grid these are
+    members: np.ndarray  # [H] their numbers in the program's grid, which may hold more
     num_seeds: int
     batch_size: int
     edges: np.ndarray  # [P + 1] rounds between the points of the learning curves, from 0
-    rounds_per_call: int | None = None  # at its multiples, all of them edges, calls end; None: at every other edge
+    rounds_per_call: int | None = None  # calls end at its multiples, which are edges; None: after POINTS_PER_CALL
 
     @property
     def rounds(self) -> int:
@@ -44,7 +47,7 @@ class Work(NamedTuple):
 
 
 class State(NamedTuple):
-    """How far the work is: tiles before `tile` are done, and `done` points of this one."""
+    """How far the work is: all tiles before `tile` are done, and `done` points of this one."""
 
     carry: PyTree
     sums: np.ndarray  # float64 [metric, P, H, S]; what is not done yet is zero
@@ -53,7 +56,7 @@ class State(NamedTuple):
 
 
 def edges_of(rounds: int, rounds_per_call: int | None = None) -> np.ndarray:
-    """Rounds between points, those at which calls have to end among them."""
+    """Rounds between points, the multiples of `rounds_per_call` among them."""
     edges = point_edges(rounds)
     return edges if rounds_per_call is None else np.union1d(edges, np.arange(0, rounds, rounds_per_call))
 
@@ -119,10 +122,11 @@ def advance(
     stop: threading.Event,
     trace: Callable[[], None],
 ) -> tuple[State, float]:
-    """Go on to the end, or to the end of the chunk in which `stop` is set, and save: state, seconds of computing.
+    """Go on to the end, or to the end of the chunk in which `stop` is set, and save the state.
 
-    `every` counts the rounds between checkpoints; None saves after each chunk unless that would take more than a tenth
-    of the time. `state.sums` is filled in place.
+    `every` is the number of rounds between checkpoints; None saves after each chunk, unless that would take more than
+    a tenth of the time. `trace` is called before each chunk, and `watch` with the state after it. `state.sums` is
+    filled in place. Returns the state, and the seconds that the program took.
     """
     seconds, cost, saved, saved_at = 0.0, 0.0, number(work, state), time.perf_counter()
     while not is_finished(work, state):
@@ -151,7 +155,7 @@ def is_finished(work: Work, state: State) -> bool:
 
 
 def number(work: Work, state: State) -> int:
-    """Rounds done, over the tiles one after the other: the number of a checkpoint."""
+    """Number of a checkpoint: the rounds done in all tiles, which are simulated one after the other."""
     return state.tile * work.rounds + int(work.edges[state.done])
 
 
@@ -163,7 +167,7 @@ def curves(work: Work, sums: np.ndarray, config: int, points: int | None = None)
 
 @contextmanager
 def tracing(directory: str | None) -> Iterator[Callable[[], None]]:
-    """Yield what is called before each chunk; the first few are traced by the JAX profiler into `directory`."""
+    """Yield a function to call before each chunk: JAX's profiler traces the first chunks into `directory`."""
     calls, end = 0, TRACED_CALLS
 
     def before_chunk() -> None:
@@ -187,7 +191,7 @@ def _begin(work: Work, tile: int) -> PyTree:
 
 
 def _of_program(work: Work, tile: int) -> Tile:
-    """Number the configurations of a tile as the program's grid does."""
+    """Read a tile with its configurations numbered as in the program's grid."""
     seed, config = work.tiles[tile]
     return Tile(seed, np.where(config < 0, -1, work.members[config]))
 
@@ -215,6 +219,6 @@ def _end_of_call(work: Work, done: int) -> int:
 
 
 def _save(checkpoints: Checkpoints, rounds: int, work: Work, state: State) -> None:
-    """Save the state, and a tile: its shape says which lanes are done, also where they have no state."""
+    """Save the state, and the first tile: another layout of the lanes is refused even where they have no state."""
     carry = processes.gather(state.carry)
     processes.by_first(lambda: checkpoints.save(rounds, (carry, state.sums, work.tiles[0].config)))

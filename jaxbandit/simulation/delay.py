@@ -1,4 +1,4 @@
-"""Feedback that comes late, around any agent: it learns from what it did `delay` rounds ago. It knows no policies."""
+"""Feedback that comes late, around any agent: it learns from what it did `delay` rounds ago. It changes no actions."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from jaxbandit.types import Agent, Context, Decision, Environment, Interaction, 
 
 
 class Delayed(NamedTuple):
-    """State of an agent that waits."""
+    """State of an agent that is told its rewards later."""
 
     agent: PyTree
     ring: PyTree[Shaped[Array, "delay ..."]]  # what is on its way; round t lies at t mod delay
@@ -24,12 +24,11 @@ class Delayed(NamedTuple):
 def delayed(
     factory: TracedFactory, environment: Environment, params: PyTree, batch_size: int, delay: int
 ) -> TracedFactory:
-    """Make the factory of agents that are handed each batch `delay` > 0 rounds later, and before with weight 0.
+    """Let a factory make agents that learn from each batch `delay` > 0 rounds later.
 
-    `Interaction.round` is that of the batch, and so negative at first. The catalogue never changes, and is not kept.
-
-    Raises:
-        InputError: when an agent is made whose ring would take more than 1 GiB.
+    In the first `delay` rounds nothing is due: agents then learn from a batch with weight 0, whose round is negative.
+    The catalogue never changes, and is not kept. An agent whose ring would take more than 1 GiB is refused with an
+    InputError when it is made.
     """
     arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
 

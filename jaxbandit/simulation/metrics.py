@@ -1,4 +1,4 @@
-"""Outcome -> metrics of a round inside the scan, and mean and standard error over seeds after it. Draws no pictures."""
+"""Metrics of a round inside the program, and means and standard errors over seeds after it. Draws no pictures."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,11 +1,11 @@
-"""An agent that writes down what it meets: its interactions of the last rounds, kept in its state. Writes no files.
+"""Interactions recorded around any agent: its state keeps those of the last rounds. It writes no files.
 
-Nothing else of a simulation knows that it is recorded, so a program that records nothing is untouched.
+Nothing else in a simulation knows of it, so the program of one that is not recorded stays as it is.
 """
 
 import math
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,11 @@ from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
 
 CHUNK_BYTES = 2**24  # of the interactions of all seeds that wait on the device until they are written
 SAMPLES_AT_ONCE = 8
-SAMPLE_KEY = 2**32 - 1  # folded into the key of `select`, whose own children have small numbers
+SAMPLE_KEY = 2**32 - 1  # folded into the key of `select`; an agent splits that key into children of small numbers
+
+
+Params = TypeVar("Params")
+State = TypeVar("State")
 
 
 class Record(NamedTuple):
@@ -36,21 +40,21 @@ class Record(NamedTuple):
 class Recorded(NamedTuple):
     """State of an agent that is recorded."""
 
-    agent: Any
-    rounds: Record  # round r stands in row r modulo their number
+    agent: PyTree
+    rounds: Record  # round r lies at r modulo their number
 
 
 class Memory(NamedTuple):
-    """What the recorded agent wants back, and the propensity of its action, known when it was taken."""
+    """What the recorded agent wants back when it learns, and the propensity of its action."""
 
     agent: PyTree[Shaped[Array, "B ..."]]
     propensity: Float[Array, " B"]
 
 
-def example(environment: Environment, params: Any, batch_size: int) -> Context:
+def example(environment: Environment[Params, State], params: Params, batch_size: int) -> Context:
     """Shapes of what a world shows in one round."""
 
-    def observe(key: Key[Array, ""], params: Any) -> Context:
+    def observe(key: Key[Array, ""], params: Params) -> Context:
         return environment.observe(key, params, environment.init(key, params), batch_size)[0]
 
     return jax.eval_shape(observe, jax.random.key(0), params)
@@ -63,14 +67,14 @@ def rounds_per_chunk(context: Context, num_seeds: int) -> int:
     return max(1, CHUNK_BYTES // (of_a_round * num_seeds))
 
 
-def catalogue(environment: Environment, params: Any) -> np.ndarray | None:
+def catalogue(environment: Environment[Params, State], params: Params) -> np.ndarray | None:
     """Features [N, Da] of the items that a world shows; None where it has no catalogue."""
     key = jax.random.key(0)
     context, _ = environment.observe(key, params, environment.init(key, params), 1)
     return None if context.catalogue is None else np.asarray(context.catalogue.features)
 
 
-def recorded(agent: Agent, context: Context, num_rounds: int, samples: int) -> Agent:
+def recorded(agent: Agent, context: Context, num_rounds: int, samples: int) -> Agent[Recorded]:
     """Let an agent keep its interactions of the last `num_rounds` rounds; it acts and learns as it did.
 
     Propensities are exact where the agent tells its probabilities, else estimated from `samples` more draws. An agent
@@ -91,10 +95,10 @@ def recorded(agent: Agent, context: Context, num_rounds: int, samples: int) -> A
             weight=seen.weight,
             propensity=seen.memory.propensity,
         )
-        row = seen.round % num_rounds
+        place = seen.round % num_rounds
 
-        def write(rows: Array, value: Array) -> Array:
-            return jax.lax.dynamic_update_index_in_dim(rows, value.astype(rows.dtype), row, 0)
+        def write(kept: Array, value: Array) -> Array:
+            return jax.lax.dynamic_update_index_in_dim(kept, value.astype(kept.dtype), place, 0)
 
         learned = agent.update(key, state.agent, seen._replace(memory=seen.memory.agent))
         return Recorded(learned, jax.tree.map(write, state.rounds, record))
@@ -109,7 +113,7 @@ def recorded(agent: Agent, context: Context, num_rounds: int, samples: int) -> A
 
 
 def propensity(
-    key: Key[Array, ""], agent: Agent, state: Any, context: Context, action: Int[Array, " B"], samples: int
+    key: Key[Array, ""], agent: Agent[State], state: State, context: Context, action: Int[Array, " B"], samples: int
 ) -> Float[Array, " B"]:
     """Probability with which the agent took its action.
 
@@ -131,7 +135,7 @@ def propensity(
 
 
 def probabilities(
-    key: Key[Array, ""], agent: Agent, state: Any, context: Context, num_actions: int, samples: int
+    key: Key[Array, ""], agent: Agent[State], state: State, context: Context, num_actions: int, samples: int
 ) -> Float[Array, "B K"]:
     """Probability with which the agent takes each arm; where it does not tell, the shares of `samples` draws."""
     if agent.probabilities is not None:
@@ -149,13 +153,18 @@ def _of(values: Float[Array, "B K"], action: Int[Array, " B"]) -> Float[Array, "
     return jnp.take_along_axis(values, action[:, None], axis=1, mode="clip")[:, 0]
 
 
-def _shown(context: Context) -> dict[str, Any]:
-    """What of a context is written down: of arms from a catalogue the rows alone."""
+def _shown(context: Context) -> dict[str, PyTree]:
+    """Select what is recorded of a context: of arms from a catalogue, their ids alone."""
     return {name: getattr(context, name) for name in ("user", "user_id", "arms", "arm_id", "mask")}
 
 
 def _empty(context: Context, num_rounds: int) -> Record:
+    """Make the record of `num_rounds` rounds, all zeros."""
+
+    def zeros(shape: tuple[int, ...], dtype: type | np.dtype) -> Array:
+        return jnp.zeros((num_rounds, *shape), dtype)
+
     batch = context.user.shape[:1]
-    action, number = jax.ShapeDtypeStruct(batch, jnp.int32), jax.ShapeDtypeStruct(batch, jnp.float32)
-    like: Any = {**_shown(context), "action": action, "reward": number, "weight": number, "propensity": number}
-    return Record(**jax.tree.map(lambda x: jnp.zeros((num_rounds, *x.shape), x.dtype), like))
+    shown = jax.tree.map(lambda x: zeros(x.shape, x.dtype), _shown(context))
+    action, *numbers = (zeros(batch, dtype) for dtype in (np.int32, np.float32, np.float32, np.float32))
+    return Record(**shown, action=action, reward=numbers[0], weight=numbers[1], propensity=numbers[2])

@@ -16,9 +16,10 @@ from jaxbandit._core.errors import InputError
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Solution
-from jaxbandit.types import Context, Spec, offered_arms
+from jaxbandit.types import Context, Spec, offered_arms, offered_rows, small_catalogue
 
 Features = Literal["concat", "hadamard", "outer"]
+ITEMS_PER_ARM = 2  # in the catalogue, for each arm offered: up to so many it is faster to score all items once
 
 
 def dim(features: Features, spec: Spec, add_bias: bool) -> int:
@@ -117,10 +118,8 @@ def _dot_arms(context: Context, slope: Float[Array, "#B Da"]) -> Float[Array, "#
 
 def _per_item(context: Context, score: Callable[[Array], Array]) -> Float[Array, "B K"]:
     """Score items once each where that is less work than scoring the offered arms of every user."""
-    catalogue, arm_id = context.catalogue, context.arm_id
-    if catalogue is not None and arm_id is not None and catalogue.features.shape[0] <= 2 * arm_id.size:
-        return score(catalogue.features)[arm_id]
-    return score(offered_arms(context))
+    catalogue = small_catalogue(context, ITEMS_PER_ARM)
+    return score(offered_arms(context)) if catalogue is None else offered_rows(context, score(catalogue.features))
 
 
 def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Float[Array, "B K"]:
@@ -147,14 +146,12 @@ def _quadratic(context: Context, right: Float[Array, "e Da"]) -> Float[Array, "#
         white = einsum("...d,ed->...e", arms, right)
         return jnp.sum(white * white, axis=-1)
 
-    catalogue, arm_id = context.catalogue, context.arm_id
+    catalogue = small_catalogue(context, ITEMS_PER_ARM)
     if catalogue is None:
-        return direct(offered_arms(context))
-    if arm_id is not None and catalogue.features.shape[0] > 2 * arm_id.size:
         return direct(offered_arms(context))
     i, j = np.triu_indices(right.shape[1])
     table = einsum("p,np->n", einsum("ei,ej->ij", right, right)[i, j], catalogue.pairs)
-    return table[None] if arm_id is None else table[arm_id]
+    return offered_rows(context, table)
 
 
 def _outer_variance(context: Context, solution: Solution) -> Float[Array, "B K"]:

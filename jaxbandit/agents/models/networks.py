@@ -16,7 +16,7 @@ from annotated_types import Ge, doc
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from jaxbandit.types import Context, Spec, Traced, offered_arms
+from jaxbandit.types import Context, Spec, Traced, offered_arms, offered_rows, small_catalogue
 
 # A reward without noise drives v to -inf: exp(-v) of float32 would end in inf. Standard deviations are e^-5 to e^5.
 LOG_VARIANCE_BOUND = 10.0
@@ -149,12 +149,8 @@ def thinned(key: Key[Array, ""], x: Float[Array, "B *n e"], rate: Traced) -> Flo
 
 def encode_arms(tower: nn.Module, context: Context) -> Float[Array, "B K e"]:
     """Encode the offered arms; each catalogue item once where that is less work."""
-    catalogue, arm_id = context.catalogue, context.arm_id
+    catalogue = small_catalogue(context, 1)
     if catalogue is None:
         return tower(offered_arms(context))
-    if arm_id is None:
-        items = tower(catalogue.features)
-        return jnp.broadcast_to(items[None], (context.user.shape[0], *items.shape))
-    if catalogue.features.shape[0] <= arm_id.size:
-        return tower(catalogue.features)[arm_id]
-    return tower(offered_arms(context))
+    arms = offered_rows(context, tower(catalogue.features))
+    return jnp.broadcast_to(arms, (context.user.shape[0], *arms.shape[1:]))
