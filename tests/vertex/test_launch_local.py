@@ -46,13 +46,7 @@ def test_this_machine_runs_the_same_trials_without_a_cloud(home):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_trials_which_go_on_where_they_stopped(home):
-    training = (
-        *LONG,
-        "--training-loops",
-        "300",
-        "--checkpoint-every",
-        "20",
-    )  # 150,000 rounds, a checkpoint each 10,000
+    training = (*LONG, "--training-loops", "300", "--checkpoint-every", "20")  # of 150,000 rounds each 10,000
     study = ("--tune", "alpha=double:1:2", "--trials", "1", "--parallel", "1", "--name", "mine")
     trial = home / "launches/mine/hptuning/1"
     process = start("launch", "local", *training, *study, cwd=home)
@@ -64,7 +58,8 @@ def test_ctrl_c_ends_the_trials_which_go_on_where_they_stopped(home):
         process.kill()
     assert stopped.status == 130, stopped
     assert "interrupted; go on with: jaxbandit launch resume launches/mine" in stopped.err
-    assert "rounds; go on with" in (trial / "log.txt").read_text().splitlines()[-1]  # it was asked, and has saved
+    last = (trial / "log.txt").read_text().splitlines()[-1]
+    assert last.endswith("go on with: start the same again")  # it was asked to stop, and has saved its state
     result = call("launch", "resume")
     assert result.status == 0, result
     assert (trial / "model/summary.json").exists()
