@@ -2,8 +2,9 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cache
 from typing import Any, TypeAlias
 
 from annotated_types import Ge
@@ -107,7 +108,13 @@ def _complete(config: Config, kind: str) -> dict[str, Value]:
 
 def takes_ratings(env: str) -> bool:
     """Whether an environment is made of ratings: its factory takes them as its first argument."""
-    kinds = [p.kind for p in inspect.signature(ENVIRONMENTS[env]).parameters.values()]
+    factory: Callable[..., object] = ENVIRONMENTS[env]
+    return _has_positional(factory)
+
+
+@cache
+def _has_positional(factory: Callable[..., object]) -> bool:
+    kinds = [p.kind for p in inspect.signature(factory).parameters.values()]
     return inspect.Parameter.POSITIONAL_OR_KEYWORD in kinds
 
 
