@@ -419,7 +419,6 @@ def start_both(*args: object) -> list[subprocess.Popen[str]]:
         "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=8", "count=4"),
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": 2,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
     }
     return [start("sweep", *args, "--distributed", **variables, JAX_PROCESS_ID=index) for index in range(2)]
 
@@ -462,9 +461,10 @@ def test_two_processes_give_the_table_of_one_and_the_first_alone_speaks(alone, t
     assert json.loads((tmp_path / "out/summary.json").read_text())["device"]["count"] == 8
 
 
-@pytest.mark.parametrize("heir", ["two processes", "one process"])
-def test_two_processes_that_are_stopped_go_on_to_the_same_table(heir, alone, tmp_path) -> None:
-    out = tmp_path / "out"
+@pytest.fixture(scope="module")
+def stopped_both(tmp_path_factory) -> Path:
+    """Directory of a sweep of two processes that were stopped."""
+    out = tmp_path_factory.mktemp("stopped") / "out"
     both = start_both(*LONG, "--out", out)
     while not list((out / "checkpoints").glob("*/*.sha256")) and all(process.poll() is None for process in both):
         time.sleep(0.01)
@@ -474,6 +474,12 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_table(heir, alone, tmp
         assert stopped.status == 130, stopped
         assert f"go on with: jaxbandit sweep --resume --out {out}" in stopped.err
     assert not (out / "summary.json").exists()
+    return out
+
+
+@pytest.mark.parametrize("heir", ["two processes", "one process"])
+def test_two_processes_that_are_stopped_go_on_to_the_same_table(heir, stopped_both, alone, tmp_path) -> None:
+    out = shutil.copytree(stopped_both, tmp_path / "out")
     if heir == "one process":
         sweep("--resume", "--out", out)
     else:
