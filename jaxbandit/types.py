@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 Traced: TypeAlias = float | Float[Array, ""]  # a float that a sweep may vary inside one compiled program
 Fact: TypeAlias = str | int | float | Mapping[str, str | int | float]  # one thing that a report says of a world
 
-# Pytrees of arrays: what a simulation carries from round to round, and what never changes in a world. `In` and `Out`
-# are the same where a function only takes them, or only returns them.
+# Pytrees of arrays: what a simulation carries from round to round, and what never changes in a world. In protocols that
+# only take or only return one, type checkers ask for StateIn, StateOut, ParamsIn.
 State = TypeVar("State")
 StateIn = TypeVar("StateIn", contravariant=True)
 StateOut = TypeVar("StateOut", covariant=True)
@@ -120,7 +120,7 @@ class Respond(Protocol[ParamsIn, State]):
 
 @dataclass(frozen=True, eq=False)
 class Environment(Generic[Params, State]):
-    """A world as pure functions. `params` is a pytree of arrays and always an argument, never closed over."""
+    """How a world behaves, as pure functions. Its arrays, `params`, are always an argument, never closed over."""
 
     spec: Spec
     init: InitWorld[Params, State]

@@ -33,7 +33,7 @@ def join() -> None:
     """
     address, count, index = (os.environ.get(name) for name in VARIABLES)
     try:
-        place = pool() if address is None else Place(address, int(count or ""), int(index or ""))
+        place = pool() if address is None else Address(address, int(count or ""), int(index or ""))
         if place is None:
             jax.distributed.initialize()
         else:
@@ -47,7 +47,7 @@ def join() -> None:
         ) from None
 
 
-class Place(NamedTuple):
+class Address(NamedTuple):
     """Which process this is."""
 
     coordinator: str  # host:port of process 0
@@ -55,7 +55,7 @@ class Place(NamedTuple):
     rank: int
 
 
-def pool() -> Place | None:
+def pool() -> Address | None:
     """Read CLUSTER_SPEC, where Vertex AI lists the machines of a job; None for one machine, and for a TPU slice.
 
     Processes are numbered pool after pool. The hosts of a slice, which JAX finds by itself, make one machine of a job.
@@ -79,7 +79,7 @@ def pool() -> Place | None:
         raise InputError(
             f"{CLUSTER} is {shown[:60]!r}; allowed: JSON with the hosts of workerpool0 and on in cluster, and task"
         ) from None
-    return Place(f"{host}:{_port()}", len(tasks), index) if len(tasks) > 1 else None
+    return Address(f"{host}:{_port()}", len(tasks), index) if len(tasks) > 1 else None
 
 
 def _port() -> int:

@@ -37,7 +37,7 @@ class GradientState(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientSettings:
-    """Settings of neural-ucb, and of neural-ts but for the ridge."""
+    """Settings of neural-ucb, and of neural-ts, whose ridge has another default."""
 
     alpha: settings.Alpha = 1.0
     tikhonov_weight: settings.TikhonovWeight = 0.001

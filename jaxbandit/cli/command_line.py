@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxbandit.experiments.config import Config
     from jaxbandit.experiments.sweep_config import SweepConfig
 
-SWEPT = ("agent", "grid", "sample", "num_configs", "sampler", "metric", "halving")  # flags that make a sweep
+SWEPT = ("agent", "grid", "sample", "num_configs", "sampler", "metric", "halving")  # flags that define a sweep
 
 
 class SettingsCommand(click.Command):
@@ -30,7 +30,7 @@ class SettingsCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise options.no_such_flag(error.option_name, self.params) from None
+            raise options.no_such_flag(error.option_name, self.name or "run", self.params) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the flags under headings."""

@@ -60,7 +60,12 @@ def run_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
     ]
     options += [
         click.Option(["--config"], metavar="FILE", help="repeat a run: its config.json, or a sweep's best.json"),
-        Flag("run", "checkpoint_every", whole("checkpoint_every"), "loops between checkpoints; each chunk"),
+        Flag(
+            "run",
+            "checkpoint_every",
+            whole("checkpoint_every"),
+            "loops between checkpoints; by default each chunk, while saving takes below a tenth of the time",
+        ),
         click.Option(["--out"], metavar="DIR", help="output directory, gs:// too  [default: runs/AGENT-ENV-TIME]"),
         Switch("resume", "go on with what was interrupted in --out"),
         Switch("profile", "trace the first chunks with the JAX profiler"),
@@ -97,7 +102,7 @@ def sweep_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
         Flag(title, "sampler", choice("sampler", SAMPLERS), "how they are drawn", SAMPLERS[0]),
         Flag(title, "metric", choice("metric", tuple(METRICS)), "what configurations are ranked by", "regret"),
         Flag(title, "halving", Eta(), "go on with the best 1/eta for eta times the rounds, and again"),
-        Flag(title, "max_lanes", whole("max_lanes"), "lanes at a time; as many as fit the memory"),
+        Flag(title, "max_lanes", whole("max_lanes"), "lanes at a time; by default as many as fit the memory"),
     ]
 
 
@@ -114,8 +119,8 @@ def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]
         click.Argument(["log"], metavar="LOG"),
         Flag(title, "agent", click.STRING, "target policy; see `jaxbandit list agents`"),
         Flag(title, "config", click.Path(), "take agent and settings from a run's config.json"),
-        Flag(title, "policy_from", click.Path(), "act as that run's agent at its end; else untrained"),
-        Flag(title, "policy_seed", whole("policy_seed", least=0), "which of that run's simulations", 0),
+        Flag(title, "policy_from", click.Path(), "evaluate the agent that this run has trained; else an untrained one"),
+        Flag(title, "policy_seed", whole("policy_seed", least=0), "which seed of that run, from 0", 0),
         _samples_option(title),
         Flag(title, "out", click.Path(), "where the numbers go  [default: LOG/evaluation.json]"),
         *_setting_options("agent", agent, current),

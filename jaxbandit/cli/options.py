@@ -69,7 +69,7 @@ class Flag(click.Option):
 
 
 class Switch(click.Option):
-    """A flag without a value, which may have one, as tuning services write it: --resume is --resume=true."""
+    """A flag whose value may be left out: --resume is --resume=true, which tuning services write."""
 
     def __init__(self, name: str, words: str = "") -> None:
         kind = SettingType(Hyperparameter(name, "bool", default=False))
@@ -116,13 +116,15 @@ def named_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def no_such_flag(flag: str, params: Sequence[click.Parameter]) -> InputError:
+def no_such_flag(flag: str, command: str, params: Sequence[click.Parameter]) -> InputError:
     """Build the error for a flag that neither the command nor the chosen agent and environment have."""
     known = {title: [param.opts[0] for param in group] for title, group in _grouped(params).items()}
     near = nearest(flag, sorted(name for names in known.values() for name in names))
     hint = f"did you mean {near!r}? " if near else ""
-    settings = (f"{title} has {' '.join(names)}" for title, names in known.items() if title != "run")
-    return InputError(f"unknown flag {flag!r}: {hint}allowed: those of `jaxbandit run --help`; {'; '.join(settings)}")
+    settings = (f"{title} has {' '.join(names)}" for title, names in known.items() if title not in ("run", command))
+    return InputError(
+        f"unknown flag {flag!r}: {hint}allowed: those of `jaxbandit {command} --help`; {'; '.join(settings)}"
+    )
 
 
 def write_help(params: Sequence[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxbandit._core.errors import unknown
+from jaxbandit._core.integers import ceil_div
 from jaxbandit.data.ratings import Ratings, Truth
 
 RANK = 16
@@ -68,7 +69,7 @@ def synth(name: str) -> Ratings:
 
 def generate(name: str, world: World) -> Ratings:
     """Generate a world of any size. Users are drawn in blocks, so memory grows with ratings, not with pairs."""
-    root, *block_seeds = np.random.SeedSequence(world.seed).spawn(1 + -(-world.num_users // BLOCK))
+    root, *block_seeds = np.random.SeedSequence(world.seed).spawn(1 + ceil_div(world.num_users, BLOCK))
     population = _population(np.random.default_rng(root), world)
     # Each block has a seed of its own, so the number of threads changes nothing.
     with ThreadPoolExecutor(cpu_count()) as pool:

@@ -143,7 +143,7 @@ def difference(one: Config, other: Config) -> str:
 
 
 def flag_values(config: Config) -> dict[str, FlagValue]:
-    """All entries of a checked config under the names of their flags: {"agent": "linucb", "batch-size": 128, ...}."""
+    """Entries of a checked config by flag, {"agent": "linucb", "batch-size": 128, ...}, but for those without a use."""
     entries = {f.name: getattr(config, f.name) for f in fields(Config) if f.default is not MISSING}
     kept = {name: value for name, value in entries.items() if name not in RATINGS or takes_ratings(config.env)}
     settings = {**kept, **config.env_settings, **config.agent_settings}

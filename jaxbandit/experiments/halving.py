@@ -57,7 +57,7 @@ def check_delays(configs: Sequence[Config], eta: int | None) -> None:
 
 
 def edges(rounds: int, stages: Sequence[Rung]) -> np.ndarray:
-    """Rounds at which points of the learning curves end, in the last of these rungs of a lane of `rounds` rounds.
+    """Rounds at which points of learning curves end in the last of `stages`, the rungs so far, of `rounds` in all.
 
     The final tenths of the earlier rungs are among them: there a dropped configuration is compared with the best one.
     """

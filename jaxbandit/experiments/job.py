@@ -1,4 +1,4 @@
-"""Where a run or a sweep is laid out, and whom it tells: at home here, in a container by `vertex.trainer.job`."""
+"""Where a run leaves its files and to whom it reports: at home here, in a container `vertex.trainer.job` says it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from jaxbandit.simulation.metrics import Curves
 
 
 class Job(NamedTuple):
-    """What a run is told, and whom it tells."""
+    """Directories of a run, whether it is resumed, and who hears of its results."""
 
     places: Places
     resume: bool
@@ -19,5 +19,5 @@ class Job(NamedTuple):
 
 
 def at_home(out: str, resume: bool) -> Job:
-    """Lay a run out in one directory; it tells nobody."""
+    """Lay a run out in one directory, with nobody to report to."""
     return Job(run_directory.places(out), resume, None, lambda summary: None)

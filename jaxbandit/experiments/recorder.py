@@ -20,7 +20,7 @@ from jaxbandit.types import Agent, Traced
 
 
 def choose_samples(places: Places, resume: bool, log: bool, samples: int | None) -> int:
-    """Choose the draws that estimate a propensity which no agent tells, in all processes; 0: nothing is logged.
+    """Choose the number of draws that estimate a propensity, in all processes; 0: nothing is logged.
 
     Raises:
         InputError: a run that is resumed was logged otherwise, or samples are given and nothing is logged.
@@ -34,7 +34,7 @@ def choose_samples(places: Places, resume: bool, log: bool, samples: int | None)
 
 
 def recording_simulation(config: Config, simulation: Simulation, samples: int) -> tuple[Simulation, int]:
-    """Let the agents of a simulation record their interactions; also return of how many rounds: those in a file.
+    """Let the agents of a simulation record their interactions; also return how many rounds they keep, those of a file.
 
     Raises:
         InputError: the world wants slates.
@@ -73,7 +73,7 @@ class Recorder:
     def begin(self, work: Work, state: State) -> None:
         """Begin the log, or go on with it: rounds after the last checkpoint will be simulated again."""
         items = recording.catalogue(self._simulation.environment, self._simulation.params)
-        self._done = chunks.number(work, state)
+        self._done = chunks.rounds_done(work, state)
 
         def write() -> None:
             self._log.begin(items)
@@ -87,6 +87,6 @@ class Recorder:
         seed, config = work.tiles[tile]
         used = config[:, 0] >= 0  # the other rows only fill the tile up
         rows = jax.tree.map(lambda x: x[used, 0], processes.gather(state.carry.agent.rounds))
-        self._done = chunks.number(work, state)
+        self._done = chunks.rounds_done(work, state)
         stop = self._done - tile * work.rounds
         processes.by_first(lambda: self._log.write(tile, first, stop, seed[used], rows))

@@ -51,7 +51,7 @@ def run(
         profile: leave a trace of the first chunks beside the TensorBoard events.
         log_interactions: write every interaction to Parquet files.
         propensity_samples: draws that estimate a propensity in this log, where the agent tells none.
-        report: is called, in the first process, with the learning curves so far, unless there are several tiles.
+        report: is called, in the first process, with the learning curves so far; of several tiles at the end alone.
 
     Raises:
         InputError: bad input; an existing result is untouched.

@@ -46,9 +46,9 @@ def places(out: str | Places) -> Places:
 
 
 def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Summary | None:
-    """Check that a directory is free for a run, or holds the run that is to be resumed, whose summary is returned.
+    """Check that a directory is free for a run, or holds the one that is to be resumed.
 
-    None: there is work to do.
+    The summary is returned if that one has finished, None if there is something to simulate.
 
     Raises:
         InputError: the directory holds other files, another run, or this one although it is not to be resumed.
@@ -57,7 +57,7 @@ def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Su
     name = str(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"out is {name!r}, a file; allowed: a directory, new or empty")
-    if not directory.exists() or not any(path for path in directory.iterdir() if not _is_unfinished(path)):
+    if not directory.exists() or not any(path for path in directory.iterdir() if not _is_temporary(path)):
         if resume:
             raise InputError(f"resume: {name!r} holds no run; allowed: the --out of an interrupted run")
         if places.apart and places.checkpoints.exists() and any(places.checkpoints.iterdir()):
@@ -70,13 +70,15 @@ def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Su
         raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
     differs = _difference(str(directory / "config.json"), config)
     if differs:
-        raise InputError(f"out is {name!r}, which belongs to another configuration ({differs}); allowed: another one")
+        raise InputError(
+            f"out is {name!r}, which belongs to another configuration ({differs}); allowed: another directory"
+        )
     if not resume:
         raise InputError(f"out is {name!r}, which holds this run already; allowed: --resume, or another directory")
     return read_summary(directory / "summary.json")
 
 
-def _is_unfinished(path: epath.Path) -> bool:
+def _is_temporary(path: epath.Path) -> bool:
     """Whether it is the temporary file of a writer that was killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
@@ -131,7 +133,9 @@ def _make(directory: epath.Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=False)
     except FileExistsError:
-        raise InputError(f"out is {str(directory)!r}, which another run has just taken; allowed: another one") from None
+        raise InputError(
+            f"out is {str(directory)!r}, which another run has just taken; allowed: another directory"
+        ) from None
     except OSError as error:
         raise InputError(f"cannot write {str(directory)!r}: {error.strerror or error}") from None
 
@@ -159,7 +163,7 @@ def read_summary(path: epath.PathLike) -> Summary | None:
     try:
         return json.loads(path.read_text())
     except ValueError:
-        raise InputError(f"{str(path)!r} is no JSON; delete it to have it written anew from the checkpoints") from None
+        raise InputError(f"{str(path)!r} is no JSON; delete it, and --resume to have it written anew") from None
 
 
 def config_file(out: str) -> str | None:

@@ -36,7 +36,7 @@ class Options(NamedTuple):
     checkpoint_every: int | None = None  # training loops; None: each chunk, while that takes below a tenth of the time
     max_lanes: int | None = None  # that are simulated at a time; None: as many as fit the memory
     profile: bool = False  # trace the first chunks with the JAX profiler
-    keep_checkpoints: bool = False  # of the one group there is, where `jaxbandit export` looks for them
+    keep_checkpoints: bool = False  # of a run, for `jaxbandit export`; those of a sweep are dropped
 
     def check(self) -> None:
         """Raise InputError where a number is not allowed."""
@@ -64,7 +64,7 @@ class Part(NamedTuple):
 
     group: int
     alive: list[int]  # configurations
-    place: epath.Path  # directory of its checkpoints; when it is done, its sums are in the file PLACE.npy
+    directory: epath.Path  # of its checkpoints; when it is done, its sums are in the file DIRECTORY.npy
 
 
 class Finished(NamedTuple):
@@ -74,7 +74,7 @@ class Finished(NamedTuple):
     results: dict[int, Result]  # of every configuration, in the last rung it took part in
     decisions: list[pl.DataFrame]  # of successive halving, a table for each rung
     interactions: int  # users served in all lanes together
-    simulated: int  # the share of these that this process, and not an interrupted one, has simulated
+    simulated: int  # those of them since this start, and not before an interruption
     compile_seconds: float
     run_seconds: float
     num_programs: int
@@ -136,11 +136,11 @@ class Runner:
     def _run_rung(self, number: int, alive: list[int], stop: Event, trace: Callable[[], None]) -> dict[int, Curves]:
         """Simulate the configurations that are alive; groups that an interrupted sweep has finished are read."""
         parts = self._parts(number, alive)
-        sums = {part.group: kept for part in parts if (kept := finished_parts.read_sums(part.place)) is not None}
+        sums = {part.group: kept for part in parts if (kept := finished_parts.read_sums(part.directory)) is not None}
         missing = [part for part in parts if part.group not in sums]
         self._compile([part.group for part in missing if part.group not in self.programs], stop)
         work = {part.group: self._lanes(part, number) for part in missing}
-        served = {part.group: _saved_interactions(work[part.group], part.place) for part in missing}
+        served = {part.group: _saved_interactions(work[part.group], part.directory) for part in missing}
         total, before = sum(w.interactions for w in work.values()), sum(served.values())
         words = "simulating" if len(self.rungs) == 1 else f"rung {number + 1} of {len(self.rungs)}"
         with reporting.progress_bar(total, done=before, description=words, console=console()) as bar:
@@ -155,7 +155,7 @@ class Runner:
                     raise self._interrupted(f" after {sum(served.values()):,} of {total:,} interactions")
                 sums[part.group] = state.sums
                 if not self.options.keep_checkpoints:
-                    processes.by_first(partial(finished_parts.keep_sums, part.place, state.sums))
+                    processes.by_first(partial(finished_parts.keep_sums, part.directory, state.sums))
         self.simulated += total - before
         return self._curves(number, parts, sums)
 
@@ -174,11 +174,11 @@ class Runner:
         survivors, parts = set(alive), []
         for index, group in enumerate(self.groups):
             members = [i for i in group.members if i in survivors]
-            place = self.places.checkpoints
+            directory = self.places.checkpoints
             if not self.options.keep_checkpoints:
-                place = place / f"{number:02d}-{index:04d}"
+                directory = directory / f"{number:02d}-{index:04d}"
             if members:
-                parts.append(Part(index, members, place))
+                parts.append(Part(index, members, directory))
         return parts
 
     def _compile(self, missing: Sequence[int], stop: Event) -> None:
@@ -211,8 +211,8 @@ class Runner:
     def _lanes(self, part: Part, number: int) -> Work:
         """Give all lanes of a group's program to the configurations that are alive: more seeds for fewer of them.
 
-        They are simulated from their first round again: the survivors' old lanes beside their new seeds fill a program
-        of a fixed shape, where lanes left out would save nothing.
+        Survivors start again at round 0, also with the seeds they had: the program always has the same number of lanes,
+        so leaving the old ones out would save no time.
         """
         whole, group = self.programs[part.group], self.groups[part.group]
         if number == 0:
@@ -242,20 +242,20 @@ class Runner:
         show: Callable[[int, float | None], None],
     ) -> State:
         """Simulate a part from its last checkpoint to its end, or to the end of the chunk in which it is stopped."""
-        every, checkpoints = self.options.checkpoint_every, Checkpoints(part.place)
-        state, per_round = chunks.start(work, checkpoints), _users_per_round(work)
+        every, checkpoints = self.options.checkpoint_every, Checkpoints(part.directory)
+        state = chunks.start(work, checkpoints)
         if self.observer is not None:
             self.observer.begin(work, state)
 
         def watch(state: State) -> None:
             regret = None if self.observer is None else self.observer.follow(work, state)
-            show(chunks.number(work, state) * per_round, regret)
+            show(_served(work, chunks.rounds_done(work, state)), regret)
 
         state, seconds = chunks.advance(
             work,
             state,
             checkpoints,
-            every=None if every is None else every * self.configs[0].steps_per_loop,
+            every=None if every is None else every * self.groups[part.group].config.steps_per_loop,
             watch=watch,
             stop=stop,
             trace=trace,
@@ -270,12 +270,15 @@ class Runner:
         return Interrupted(f"interrupted{progress}; go on with: {self.places.resume_hint(command)}")
 
 
-def _users_per_round(work: Work) -> int:
-    """Users served in a round of a tile, on average over the tiles, which may be filled up."""
-    return work.interactions // (work.rounds * len(work.tiles))
+def _served(work: Work, rounds_done: int) -> int:
+    """Interactions in so many rounds, counted over the tiles one after the other; the last one may be half empty."""
+    tile, rounds = divmod(rounds_done, work.rounds)
+    lanes_of = [int(np.sum(one.config >= 0)) for one in work.tiles]
+    current = lanes_of[tile] * rounds if rounds else 0
+    return work.batch_size * (work.rounds * sum(lanes_of[:tile]) + current)
 
 
-def _saved_interactions(work: Work, place: epath.Path) -> int:
+def _saved_interactions(work: Work, directory: epath.Path) -> int:
     """Interactions that need not be simulated again, since a checkpoint has them."""
-    tile, rounds = chunks.last_saved(work, Checkpoints(place))
-    return (tile * work.rounds + rounds) * _users_per_round(work)
+    tile, rounds = chunks.last_saved(work, Checkpoints(directory))
+    return _served(work, tile * work.rounds + rounds)

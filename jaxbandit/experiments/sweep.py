@@ -3,6 +3,7 @@
 The steps of it are those of `run.carry_out`; here is what a sweep writes.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import polars as pl
@@ -12,7 +13,7 @@ from jaxbandit._core import processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import write_bytes, write_json
 from jaxbandit.experiments import run_directory
-from jaxbandit.experiments.config import flag_values
+from jaxbandit.experiments.config import FlagValue, flag_values
 from jaxbandit.experiments.halving import tabulate
 from jaxbandit.experiments.run import carry_out
 from jaxbandit.experiments.run_directory import Places
@@ -90,10 +91,17 @@ def _write_files(
     seeds = best.sums.regret.shape[1]
     write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
     reporting.write_metrics_csv(directory / "metrics.csv", best)
-    curves = {reporting.name_settings(flag_values(configs[i]), sweep_config.swept): results[i].curves for i in leaders}
+    names = _names([flag_values(configs[i]) for i in leaders], sweep_config.swept)
+    curves = {name: results[i].curves for name, i in zip(names, leaders, strict=True)}
     for rank, (name, one) in enumerate(curves.items(), start=1):
         with reporting.EventLog(places.tensorboard / f"{rank} {name}") as events:
             events.append(one)
     title = f"{len(configs)} configurations on {configs[0].env}"
     path = directory / "sweep.png"
     reporting.plot_sweep(path, frame, curves, swept=sweep_config.swept, metric=sweep_config.metric, title=title)
+
+
+def _names(settings: Sequence[Mapping[str, FlagValue]], swept: Sequence[str]) -> list[str]:
+    """Name configurations by what is swept; those that look alike, since numbers are rounded, by their rank too."""
+    names = [reporting.name_settings(one, swept) for one in settings]
+    return [name if names.count(name) == 1 else f"{name} ({rank})" for rank, name in enumerate(names, start=1)]

@@ -28,7 +28,7 @@ from jaxbandit.types import Agent, Environment, TracedFactory
 class Group(NamedTuple):
     """Configurations that share a compiled program."""
 
-    members: list[int]  # their places in the list of all configurations
+    members: list[int]  # their indices among all configurations
     config: Config  # of the first one
     simulation: Simulation
 
@@ -45,7 +45,7 @@ def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
 
 
 def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> Simulation:
-    """Make what is simulated of checked configs that differ in traced settings alone, in one program.
+    """Build the simulation of one group: checked configs that differ in traced settings alone.
 
     `made` is the environment with its arrays, if there is one already.
 
@@ -86,11 +86,11 @@ def build_groups(configs: Sequence[Config]) -> list[Group]:
 
 
 def group_members(configs: Sequence[Config]) -> list[list[int]]:
-    """Places of the configurations of each group."""
+    """Indices of the configurations of each group."""
     members: dict[str, list[int]] = {}
-    for place, config in enumerate(configs):
+    for index, config in enumerate(configs):
         static = asdict(replace(config, agent_settings=static_settings(config)))
-        members.setdefault(json.dumps(static, sort_keys=True), []).append(place)
+        members.setdefault(json.dumps(static, sort_keys=True), []).append(index)
     return list(members.values())
 
 

@@ -90,12 +90,12 @@ def start(work: Work, checkpoints: Checkpoints | None) -> State:
     tile, rounds = last_saved(work, checkpoints)
     if checkpoints is None or (tile, rounds) == (0, 0):
         return State(carry, sums, 0, 0)
-    place = tile * work.rounds + rounds
+    saved = tile * work.rounds + rounds
     if rounds not in edges or tile > len(work.tiles):
-        raise checkpoints.foreign(place)
+        raise checkpoints.foreign(saved)
     like = (carry, sums, work.tiles[0].config)
     carry, sums, _ = processes.from_first(
-        lambda: checkpoints.restore(place, like),
+        lambda: checkpoints.restore(saved, like),
         lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like),
     )
     return State(carry, np.array(sums, np.float64), tile, int(np.searchsorted(edges, rounds)))
@@ -128,14 +128,14 @@ def advance(
     a tenth of the time. `trace` is called before each chunk, and `watch` with the state after it. `state.sums` is
     filled in place. Returns the state, and the seconds that the program took.
     """
-    seconds, cost, saved, saved_at = 0.0, 0.0, number(work, state), time.perf_counter()
+    seconds, cost, saved, saved_at = 0.0, 0.0, rounds_done(work, state), time.perf_counter()
     while not is_finished(work, state):
         trace()
         began = time.perf_counter()
         state = _call(work, state)
         seconds += time.perf_counter() - began
         watch(state)
-        now = number(work, state)
+        now = rounds_done(work, state)
         waited = time.perf_counter() - saved_at
         due = now // every > saved // every if every else waited * SAVING_SHARE >= cost
         stopping, saving = processes.any_of(stop.is_set(), due)
@@ -154,7 +154,7 @@ def is_finished(work: Work, state: State) -> bool:
     return state.tile == len(work.tiles)
 
 
-def number(work: Work, state: State) -> int:
+def rounds_done(work: Work, state: State) -> int:
     """Number of a checkpoint: the rounds done in all tiles, which are simulated one after the other."""
     return state.tile * work.rounds + int(work.edges[state.done])
 

@@ -15,7 +15,7 @@ from jaxbandit.types import Agent, Context, Decision, Environment, Interaction, 
 
 
 class Delayed(NamedTuple):
-    """State of an agent that is told its rewards later."""
+    """State of an agent whose rewards arrive later."""
 
     agent: PyTree
     ring: PyTree[Shaped[Array, "delay ..."]]  # what is on its way; round t lies at t mod delay

@@ -51,7 +51,7 @@ class Tile(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The compiled start and advance of a tile, for one static configuration."""
+    """The compiled start and advance of a tile, for one group of configurations."""
 
     begin: Callable[[Tile], Carry]
     advance: Callable[[Carry, Tile, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [P + 1] -> metrics [R, C, P]
@@ -62,7 +62,7 @@ class Lanes(NamedTuple):
     """One tile of all seeds and configurations, with its program."""
 
     begin: Callable[[], Carry]
-    advance: Callable[[Carry, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [P + 1] -> metrics [S, H, P]
+    advance: Callable[[Carry, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [P + 1] -> [R, H, P], R >= num_seeds
     num_seeds: int  # without the padding that makes rows divisible by devices
 
 

@@ -28,13 +28,13 @@ class Carry(NamedTuple):
 
 
 def start(key: Key[Array, ""], lane: Lane) -> Carry:
-    """Make the state before the first round. The lane's key is folded with -1, -2; rounds fold it with 0, 1, ..."""
+    """Make the state before the first round. Rounds fold 0, 1, ... into the seed's key, and this folds -1 and -2."""
     environment_key, agent_key = (jax.random.fold_in(key, jnp.uint32(2**32 - i)) for i in (1, 2))
     return Carry(lane.environment.init(environment_key, lane.params), lane.agent.init(agent_key))
 
 
 def one_round(key: Key[Array, ""], lane: Lane, carry: Carry, round: Int[Array, ""]) -> tuple[Carry, RoundMetrics]:
-    """Observe B users, act with the parameters from before the batch, pay, learn once from the whole batch."""
+    """Observe B users, act with what was known before this batch, pay, learn once from the whole batch."""
     environment, params, agent, batch_size = lane
     keys = prng.split(prng.fold_in(key, round), 4)
     context, means = environment.observe(keys[0], params, carry.environment, batch_size)

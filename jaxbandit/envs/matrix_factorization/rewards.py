@@ -1,4 +1,4 @@
-"""An approximate rating -> the mean of what is paid, and a draw around it. Knows no users and no items."""
+"""An approximate rating -> the mean of what is paid, and a draw around it; `worlds` computes the ratings."""
 
 from typing import Literal, NamedTuple
 

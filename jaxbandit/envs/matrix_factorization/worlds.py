@@ -42,10 +42,10 @@ class Params(NamedTuple):
     """The world's arrays."""
 
     user: Float[Array, "U Du"]  # observed
-    user_reward: Float[Array, "U r"]  # times the item side below: the rating less `mean`
+    user_reward: Float[Array, "U r"]  # p_u: its product with the item's q_i is the rating less the mean, unclipped
     catalogue: Catalogue  # observed
     item_reward: Float[Array, "N r"] | None  # None: the catalogue's features serve
-    users: Float[Array, " U"] | None  # cumulative (per arm) or log (fixed) weights; None: uniform
+    users: Float[Array, " U"] | None  # cumulative weights in mf_per_arm, log weights in mf; None: uniform
     items: Float[Array, " N"] | None  # log weights; None: uniform
     reward: RewardParams
     walk: drift.Walk | None  # of user_reward, whose rows are then the state; None: tastes stay
@@ -87,7 +87,7 @@ def mf_per_arm(
         else:
             arm_id = sampling.weighted_distinct(arm_key, params.items, batch_size, offered)
         context = Context(user=params.user[user_id], user_id=user_id, arm_id=arm_id, catalogue=params.catalogue)
-        return context, mean_reward(pay.reward, params.reward, _ratings(params, state, user_id, arm_id))
+        return context, mean_reward(pay.reward, params.reward, _scores(params, state, user_id, arm_id))
 
     spec = Spec(offered, tables.user.shape[1], tables.item.shape[1])
     return _world(spec, observe, tables, pay, view, weights, popularity)
@@ -115,7 +115,7 @@ def mf(
         log_weight = jnp.zeros(num_users) if params.users is None else params.users
         user_id = sampling.weighted_distinct(key, log_weight, 1, batch_size)[0]
         context = Context(user=params.user[user_id], user_id=user_id)
-        return context, mean_reward(pay.reward, params.reward, _ratings(params, state, user_id, None))
+        return context, mean_reward(pay.reward, params.reward, _scores(params, state, user_id, None))
 
     return _world(Spec(pay.num_actions, tables.user.shape[1], 0), observe, tables, pay, view, weights, None)
 
@@ -145,10 +145,10 @@ def _world(
     return offer_some(environment, view.min_actions), params
 
 
-def _ratings(
+def _scores(
     params: Params, state: Tastes, user_id: Int[Array, " B"], arm_id: Int[Array, "B K"] | None
 ) -> Float[Array, "B K"]:
-    """Compute p_u'q_i of the offered items; of all items, where `arm_id` is None, in one product of two matrices."""
+    """Compute p_u'q_i, ratings less their mean, of the offered items; of all of them in one product of matrices."""
     tastes = params.user_reward if isinstance(state, tuple) else state
     user = tastes[user_id]
     item = params.catalogue.features if params.item_reward is None else params.item_reward

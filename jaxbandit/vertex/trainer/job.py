@@ -1,4 +1,4 @@
-"""The trainer's side of the contract with Vertex AI, read from the environment alone.
+"""`jaxbandit run` or `sweep` inside a container of Vertex AI: what its environment variables add to it.
 
 A job says where results, checkpoints and events go, goes on with what was interrupted there, reports the metric of a
 tuning trial, and leaves the policy beside the results. It simulates nothing.
