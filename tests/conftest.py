@@ -29,6 +29,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers side by side would
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
+import gc
 import subprocess
 import sys
 
@@ -37,11 +38,16 @@ from jaxtyping import install_import_hook
 
 install_import_hook("jaxbandit", "beartype.beartype")
 
+gc.set_threshold(200_000, 50, 100)  # a worker keeps millions of objects, mostly JAX's, which never become garbage
+
 FETCH = Path(__file__).parents[2] / "shared" / "fetch-ml-100k"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all workers and the processes that they start share their compiled programs, quick ones too."""
+    """Let the processes that tests start share their compiled programs, quick ones too."""
+    import jax
+
+    jax.config.update("jax_enable_compilation_cache", False)  # here: writing takes longer than it ever saves
     if hasattr(config, "workerinput"):  # a worker, which inherits the environment of the first process
         return
     programs = tempfile.TemporaryDirectory(prefix="jaxbandit-tests-")
@@ -50,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     # Of a process killed while it wrote; pyproject.toml says the same for the processes of pytest.
     os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of the launcher, which take longest, so that no worker is alone with them at the end."""
+    items.sort(key=lambda item: "vertex" not in item.path.parts)
 
 
 @pytest.fixture(autouse=True, scope="session")

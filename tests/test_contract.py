@@ -202,6 +202,7 @@ def test_rewards_of_weight_zero_are_ignored(agent, env):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", LEARNERS)
 def test_every_agent_learns_from_feedback_that_comes_late(agent):
     environment, params = world(agent, home(agent))

@@ -16,6 +16,8 @@ from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.types import Agent, Context, Interaction, Spec
 
+pytestmark = pytest.mark.slow
+
 ROUNDS, ARMS, DIM = 100_000, 4, 3
 SPECS = {
     "fixed": Spec(ARMS, DIM, 0, (0.0, 1.0)),

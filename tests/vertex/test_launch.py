@@ -13,8 +13,9 @@ from tests.cloud.asking import wait_until
 from tests.command_line import SMALL, call, end, shell
 from tests.vertex.laptop import BUCKET, LONG, QUICK, Laptop, assert_last_line, read, rows
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.timeout(600)
 def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_have_them(laptop):
     world = ("--ratings", "synth-100k", "--batch-size", "64", "--training-loops", "6", "--steps-per-loop", "10")
@@ -68,7 +69,6 @@ def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_hav
     assert json.loads(again.out)["parameters"] == found["parameters"]
 
 
-@pytest.mark.slow
 def test_a_sweep_has_the_results_of_one_at_home_also_on_two_machines_of_which_one_writes(laptop, tmp_path):
     sweep = (*SMALL, "--grid", "alpha=0.1,1,10", "--metric", "average_return")
     result = laptop.ask("sweep", *sweep, "--name", "one")
@@ -89,7 +89,6 @@ def test_a_sweep_has_the_results_of_one_at_home_also_on_two_machines_of_which_on
     assert {line.task for line in lines if "simulating" in line.text or "results in" in line.text} == {"workerpool0-0"}
 
 
-@pytest.mark.slow
 def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp_path):
     training = (*LONG, "--training-loops", "300", "--checkpoint-every", "40")
 
@@ -112,7 +111,6 @@ def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp
     assert int(first.partition("%")[0].split()[-1]) > 0, lines
 
 
-@pytest.mark.slow
 def test_failed_trials_are_tolerated_up_to_a_bound(laptop):
     world = ("--env", "mf", "--training-loops", "2", "--steps-per-loop", "5", "--seeds", "1")
     tune = ("--tune", "batch-size=discrete:8,16,5000", "--algorithm", "grid", "--trials", "3", "--parallel", "1")

@@ -13,6 +13,8 @@ from tests.cloud.asking import wait_until
 from tests.command_line import assert_refused, call, end, start
 from tests.vertex.laptop import LONG, QUICK, read, rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -23,7 +25,6 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.slow
 def test_this_machine_runs_the_same_trials_without_a_cloud(home):
     tune = ("--tune", "alpha=double:log:0.01:30", "--trials", "2", "--parallel", "2", "--metric", "final_regret")
     result = call("launch", "local", *QUICK, *tune, "--then-train", "--final", "seeds=3", "--name", "mine")
@@ -44,7 +45,6 @@ def test_this_machine_runs_the_same_trials_without_a_cloud(home):
     assert_refused(best, "detach is given for a launch on this machine")
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_the_trials_which_go_on_where_they_stopped(home):
     training = (*LONG, "--training-loops", "300", "--checkpoint-every", "20")  # of 150,000 rounds each 10,000
     study = ("--tune", "alpha=double:1:2", "--trials", "1", "--parallel", "1", "--name", "mine")
