@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from jaxbandit.cli import main
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--env", "wheel", "--batch-size", "8", "--training-loops", "20", "--steps-per-loop", "15", "--seeds", "2")
+DiskUsage = namedtuple("DiskUsage", "total used free")  # what shutil.disk_usage returns
 
 
 class Result(NamedTuple):

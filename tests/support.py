@@ -1,4 +1,4 @@
-"""What several tests need: small worlds, random contexts, and statistical bounds."""
+"""What several tests need: small worlds, random contexts, statistical bounds, and what XLA compiles."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from jaxbandit._core.errors import InputError
@@ -205,3 +206,54 @@ def assert_mean(values: np.ndarray, expected: float) -> None:
 
 def keys(count: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), count)
+
+
+class Recorded(NamedTuple):
+    """State of a world that keeps a checksum of everything it has shown."""
+
+    inner: Any
+    checksum: jax.Array
+
+
+def recorded(environment, *, reacts: bool):
+    """The same world with a checksum, equal only if every user and arm was equal bit for bit, in order."""
+
+    def respond(key, params, state, context, means, action):
+        shown = jax.tree.leaves((context.user, context.arms, context.arm_id, context.user_id))
+        words = [jax.lax.bitcast_convert_type(x, jnp.uint32) for x in shown]
+        checksum = state.checksum
+        for word in words:
+            odd = 2 * jnp.arange(word.size, dtype=jnp.uint32).reshape(word.shape) + jnp.uint32(1)
+            checksum = checksum * jnp.uint32(31) + jnp.sum(word * odd, dtype=jnp.uint32)
+        inner, outcome = environment.respond(key, params, state.inner, context, means, action)
+        return Recorded(inner, checksum), outcome
+
+    return replace(
+        environment,
+        init=lambda key, params: Recorded(environment.init(key, params), jnp.uint32(0)),
+        observe=lambda key, params, state, batch: environment.observe(key, params, state.inner, batch),
+        respond=respond,
+        reacts=reacts,
+    )
+
+
+@cache
+def compilations() -> list[str]:
+    """List that grows by an entry with everything that XLA compiles from now on."""
+    events: list[str] = []
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return events
+
+
+def assert_input_error(call, *words: str, **options) -> None:
+    """Call it with the options, and see that it refuses them in one line that holds `words`."""
+    with pytest.raises(InputError) as error:
+        call(**options)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value), (word, str(error.value))

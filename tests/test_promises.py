@@ -1,9 +1,7 @@
 """The promises about lanes: what their numbers depend on, and what their program holds. The contract has the rest."""
 
 import threading
-from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,41 +18,12 @@ from jaxbandit.simulation import lanes as sweep
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.rounds import Lane, simulate, start
 
-from .support import bounded, make_agent, small_ratings, small_world
+from .support import bounded, compilations, make_agent, recorded, small_ratings, small_world
 
 BATCH, EDGES = 8, np.array([0, 20, 40], np.int32)
 ROOT = jax.random.key(3)
 ALPHAS = jnp.array([0.1, 1.0, 10.0])
 THREE = jnp.arange(3, dtype=jnp.uint32)
-
-
-class Recorded(NamedTuple):
-    """State of a world that keeps a checksum of everything it has shown."""
-
-    inner: Any
-    checksum: jax.Array
-
-
-def recorded(environment, *, reacts: bool):
-    """The same world with a checksum, equal only if every user and arm was equal bit for bit, in order."""
-
-    def respond(key, params, state, context, means, action):
-        shown = jax.tree.leaves((context.user, context.arms, context.arm_id, context.user_id))
-        words = [jax.lax.bitcast_convert_type(x, jnp.uint32) for x in shown]
-        checksum = state.checksum
-        for word in words:
-            odd = 2 * jnp.arange(word.size, dtype=jnp.uint32).reshape(word.shape) + jnp.uint32(1)
-            checksum = checksum * jnp.uint32(31) + jnp.sum(word * odd, dtype=jnp.uint32)
-        inner, outcome = environment.respond(key, params, state.inner, context, means, action)
-        return Recorded(inner, checksum), outcome
-
-    return replace(
-        environment,
-        init=lambda key, params: Recorded(environment.init(key, params), jnp.uint32(0)),
-        observe=lambda key, params, state, batch: environment.observe(key, params, state.inner, batch),
-        respond=respond,
-        reacts=reacts,
-    )
 
 
 @cache
@@ -120,19 +89,6 @@ def test_rounds_cut_in_any_way_give_the_same_bits():
     jax.tree.map(np.testing.assert_array_equal, end, same_end)
     jax.tree.map(np.testing.assert_array_equal, end, other_end)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[..., kept]), rows, same_rows)
-
-
-@cache
-def compilations() -> list[str]:
-    """List that grows by an entry with everything that XLA compiles from now on."""
-    events: list[str] = []
-
-    def listen(event: str, seconds: float, **_: Any) -> None:
-        if "backend_compile" in event:
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return events
 
 
 def test_a_thousand_values_of_alpha_compile_as_often_as_one():

@@ -1,46 +1,10 @@
 """Promise 7: bad input is one line and status 2, before anything is paid for, and it leaves no trace."""
 
-import shutil
 import zipfile
-from collections import namedtuple
-from pathlib import Path
 
 import pytest
 
-from tests.command_line import SMALL, Result, assert_refused, call, end, hashes, shell, start, write_ratings
-
-DiskUsage = namedtuple("DiskUsage", "total used free")
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bad") / "run"
-    assert call("run", *SMALL, "--out", out).status == 0
-    return out
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch):
-    """Call `jaxbandit run` or another command, see it refused with the words, and see that it has left nothing."""
-
-    def no_program(*args: object, **kwargs: object) -> None:
-        raise AssertionError("a program was compiled")
-
-    def refuse(*args: object, words: tuple[str, ...], compiled: bool = False, command: str = "run") -> Result:
-        if not compiled:
-            monkeypatch.setattr("jaxbandit.simulation.lanes.compile_program", no_program)
-        out = tmp_path / "runs" / "bad"
-        result = call(command, "--seeds", "2", "--out", out, *args)
-        assert_refused(result, *words)
-        assert not out.exists()
-        return result
-
-    return refuse
-
-
-@pytest.fixture
-def ratings(tmp_path) -> Path:
-    return write_ratings(tmp_path / "ratings.csv")
+from tests.command_line import assert_refused, call
 
 
 @pytest.mark.parametrize(
@@ -180,38 +144,6 @@ def test_a_path_without_a_file_is_refused(refused) -> None:
     refused("--ratings", "./nothing.csv", words=("./nothing.csv", "no such file"))
 
 
-def test_a_directory_of_another_configuration_is_refused_and_untouched(finished) -> None:
-    before = hashes(finished)
-    assert_refused(call("run", *SMALL, "--alpha", "3", "--out", finished), "another configuration", "alpha 1.0 and 3.0")
-    assert_refused(call("run", "--resume", "--seed", "9", "--out", finished), "another configuration", "seed 0 and 9")
-    assert_refused(call("run", *SMALL, "--out", finished), "holds this run already", "--resume")
-    assert hashes(finished) == before
-
-
-def test_the_directory_is_looked_at_before_ratings_are(finished, monkeypatch) -> None:
-    monkeypatch.setattr("jaxbandit.experiments.run.build_groups", None)
-    assert_refused(call("run", "--out", finished), "another configuration", "env wheel and mf-per-arm")
-
-
-def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    before = hashes(tmp_path)
-    assert_refused(call("run", *SMALL, "--out", tmp_path), "holds other files", "new or empty directory")
-    assert hashes(tmp_path) == before
-
-
-def test_a_file_is_no_directory(tmp_path) -> None:
-    path = tmp_path / "file"
-    path.write_text("kept")
-    assert_refused(call("run", *SMALL, "--out", path), "a file", "a directory")
-    assert path.read_text() == "kept"
-
-
-def test_resuming_nothing_is_refused(refused) -> None:
-    refused("--resume", words=("resume", "holds no run"))
-    assert_refused(call("run", "--resume"), "resume", "--out is missing")
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -237,50 +169,6 @@ def test_a_config_that_is_not_there_is_refused(refused, tmp_path) -> None:
     refused("--config", tmp_path / "no.json", words=("no.json", "cannot be read"))
 
 
-def test_a_full_disk_leaves_nothing_before_the_first_checkpoint(refused, monkeypatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: DiskUsage(100, 100, 0))
-    refused(*SMALL, words=("cannot write the checkpoint", "No space left on device"), compiled=True)
-
-
-def test_a_full_disk_keeps_what_can_be_resumed(tmp_path, monkeypatch) -> None:
-    free = iter([10**9])
-    monkeypatch.setattr("shutil.disk_usage", lambda path: DiskUsage(100, 100, next(free, 0)))
-    result = call("run", *SMALL, "--out", tmp_path / "run")
-    assert_refused(result, "cannot write the checkpoint", "No space left on device")
-    monkeypatch.undo()
-    assert len([path for path in (tmp_path / "run/checkpoints").iterdir() if path.is_dir()]) == 1
-    assert call("run", "--resume", "--out", tmp_path / "run").status == 0
-
-
-def test_a_directory_that_cannot_be_made_is_refused(tmp_path) -> None:
-    (tmp_path / "file").write_text("")
-    assert_refused(call("run", *SMALL, "--out", tmp_path / "file" / "run"), "cannot write", "Not a directory")
-
-
-def test_a_checkpoint_cut_short_is_refused_and_untouched(finished, tmp_path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    (run / "summary.json").unlink()
-    newest = max(path for path in (run / "checkpoints").iterdir() if path.is_dir())
-    for path in [p for p in newest.rglob("*") if p.is_file()]:
-        whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2])
-        before = hashes(run)
-        assert_refused(call("run", "--resume", "--out", run), "damaged or incomplete", newest.name, "delete")
-        assert hashes(run) == before
-        path.write_bytes(whole)
-    shutil.rmtree(newest)
-    assert_refused(call("run", "--resume", "--out", run), "damaged or incomplete", newest.name, "delete")
-
-
-def test_a_checkpoint_of_other_rows_is_refused(finished, tmp_path, monkeypatch) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    (run / "summary.json").unlink()
-    monkeypatch.setattr("jaxbandit.simulation.chunks.POINTS", 10)
-    assert_refused(call("run", "--resume", "--out", run), "checkpoint", "belongs to another program")
-
-
 def test_unknown_things_to_list_fetch_and_describe_are_refused(tmp_path) -> None:
     assert_refused(call("list", "agent"), "unknown list 'agent'", "did you mean 'agents'?", "envs")
     assert_refused(call("list"), "agents|envs|data")
@@ -288,106 +176,3 @@ def test_unknown_things_to_list_fetch_and_describe_are_refused(tmp_path) -> None
     assert_refused(call("data", "fetch", "ml-100"), "ml-100", "did you mean 'ml-100k'?")
     assert_refused(call("data", "describe", "synth"), "unknown data set 'synth'", "did you mean")
     assert_refused(call("data", "describe", tmp_path / "no.csv"), "no.csv", "no such file")
-
-
-@pytest.mark.parametrize("flags", ["--gamma 2", "--ratings {faulty}", "--out {finished}"])
-def test_a_shell_sees_status_2_one_line_and_no_traceback(finished, tmp_path, flags) -> None:
-    faulty = tmp_path / "faulty.csv"
-    faulty.write_text("user,item,rating\n1,1,3\n2,2,nan\n")
-    result = shell("run", *flags.format(faulty=faulty, finished=finished).split(), cwd=tmp_path)
-    assert_refused(result, "allowed")
-    assert [path.name for path in tmp_path.iterdir()] == ["faulty.csv"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ("", ("there is one configuration", "--grid, --sample or several agents")),
-        ("--grid alpha=1", ("there is one configuration",)),
-        ("--grid alhpa=1,2", ("nothing to sweep is called 'alhpa'", "did you mean 'alpha'?")),
-        ("--grid alpha", ("grid is 'alpha'", "NAME=VALUES")),
-        ("--grid alpha=", ("grid is 'alpha='", "NAME=VALUES")),
-        ("--grid =1,2", ("grid is '=1,2'", "NAME=VALUES")),
-        ("--grid", ("--grid", "requires an argument")),
-        ("--grid alpha=1,2 alpha=3,4", ("grid has alpha twice",)),
-        ("--grid add-bias=true,false add_bias=true,false", ("twice",)),
-        ("--grid alpha=1,2 --alpha 3", ("alpha is given a value and swept",)),
-        ("--grid alpha=1,2 --sample alpha=log:1:2 --num-configs 4", ("alpha is in grid and in sample",)),
-        ("--grid alpha=1,x", ("alpha is 'x'", "a number >= 0")),
-        ("--grid batch-size=0,8", ("batch_size is '0'", ">= 1")),
-        ("--grid seed=1,2", ("nothing to sweep is called 'seed'",)),
-        ("--grid alpha=log:1:2", ("alpha is 'log:1:2'", "log:LOW:HIGH:COUNT")),
-        ("--grid alpha=log:1:2:100000 gamma=linear:0.1:1:100000", ("10,000,000,000 configurations", "1 to 100,000")),
-        ("--sample alpha=log:1:2", ("sample and num-configs go together",)),
-        ("--grid alpha=1,2 --num-configs 3", ("sample and num-configs go together",)),
-        ("--sample alpha=log:0:2 --num-configs 3", ("alpha is 'log:0:2'", "LOW < HIGH, both > 0")),
-        ("--sample alpha=log:1:2 --num-configs 0", ("num_configs is 0", "1 to 100,000")),
-        ("--sample alpha=log:1:2 --num-configs many", ("num_configs is 'many'", "a whole number")),
-        ("--sample alpha=log:1:2 --num-configs 3 --sampler halton", ("sampler is 'halton'", "sobol | random")),
-        ("--sample alpha=log:1:2 --num-configs 3 --seed -1", ("seed is -1", ">= 0")),
-        ("--grid alpha=1,2 --metric speed", ("metric is 'speed'", "cumulative_regret")),
-        ("--grid alpha=1,2 --halving eta=1", ("halving is '1'", "a whole number >= 2")),
-        ("--grid alpha=1,2 --halving eta=x", ("halving is 'x'", "a whole number >= 2")),
-        ("--grid alpha=1,2 --halving 3", ("eta is 3 and there are 2 configurations",)),
-        ("--grid alpha=1,2 --max-lanes 0", ("max_lanes is 0", "a whole number > 0")),
-        ("--grid alpha=1,2 --checkpoint-every 0", ("checkpoint_every is 0", "a whole number > 0")),
-        ("--agent linucb,lintss", ("unknown agent 'lintss'", "did you mean 'lints'?")),
-        ("--agent linucb, --grid alpha=1,2", ("unknown agent ''",)),
-        ("--agent linucb,lints --temperature 1", ("'--temperature'", "agent lints has")),
-        ("--agent linucb,lints --alhpa 1", ("'--alhpa'", "did you mean '--alpha'?")),
-        ("--grids alpha=1,2", ("'--grids'", "did you mean '--grid'?")),
-        ("--grid alpha=1,2 extra", ("extra",)),
-        ("--grid alpha=1,2 --resume", ("resume", "holds no run")),
-        ("--env linear-per-arm --grid features=concat,hadamard", ("features is 'hadamard'", "concat | outer")),
-        (
-            "--training-loops 9 --steps-per-loop 5 --delay 15 --grid alpha=log:0.01:100:9 --halving eta=3",
-            ("delay is 15", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
-        ),
-        (
-            "--training-loops 9 --steps-per-loop 5 --grid alpha=1,2 delay=0,40 --halving eta=3",
-            ("delay is 40", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
-        ),
-        ("--env linear --grid delay=0,200000 --training-loops 100000", ("delay is 200000", "(1 GiB)")),
-    ],
-)
-def test_a_sweep_with_a_fault_is_refused_before_any_work(refused, flags, words) -> None:
-    world = () if "--env" in flags else ("--env", "wheel")
-    result = refused(*world, *flags.split(), words=words, command="sweep")
-    assert "compiling" not in result.err
-
-
-def test_a_sweep_one_of_whose_configurations_does_not_fit_is_refused_before_any_round(refused, ratings) -> None:
-    flags = ("--env", "mf", "--ratings", ratings, "--rank-k", "3", "--num-actions", "4", "--grid", "batch-size=4,13")
-    result = refused(*flags, words=("batch_size is 13", "there are 12"), compiled=True, command="sweep")
-    assert "simulating" not in result.err
-
-
-def test_several_agents_are_for_sweeps(refused) -> None:
-    refused("--agent", "linucb,lints", words=("unknown agent 'linucb,lints'",))
-
-
-@pytest.mark.parametrize("known", [{}, {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_PROCESS_ID": "0"}], ids=str)
-def test_processes_that_are_nowhere_are_refused(tmp_path, known) -> None:
-    result = end(start("sweep", "--grid", "alpha=1,2", "--distributed", cwd=tmp_path, **known))
-    assert_refused(result, "distributed is set", "JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_is_no_sweep_to_go_on_with(finished, tmp_path) -> None:
-    before = hashes(finished)
-    assert_refused(call("sweep", "--resume"), "resume", "--out is missing")
-    assert_refused(call("sweep", "--resume", "--out", tmp_path / "no"), "resume", "holds no sweep")
-    assert_refused(call("sweep", "--resume", "--out", finished), "resume", "holds no sweep")
-    grid = ("sweep", *SMALL, "--grid", "alpha=1,2", "--out", finished)
-    assert_refused(call(*grid), "another configuration", "a sweep and a single run")
-    assert_refused(call(*grid, "--resume"), "another configuration", "a sweep and a single run")
-    assert hashes(finished) == before
-
-
-def test_what_cannot_be_compared_is_refused(finished, tmp_path) -> None:
-    out = tmp_path / "comparison"
-    assert_refused(call("compare", "--out", out), "DIR...")
-    assert_refused(call("compare", finished, tmp_path / "no", "--out", out), "does not exist", "finished run or sweep")
-    assert_refused(call("compare", tmp_path, "--out", out), "holds no run", "finished run or sweep")
-    assert_refused(call("compare", finished, "--outt", out), "--outt")
-    assert not out.exists()

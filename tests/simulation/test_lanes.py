@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.simulation import lanes as sweep
-from tests.support import make_agent, small_world
-from tests.test_promises import recorded
+from tests.support import make_agent, recorded, small_world
 
 ROOT, EDGES = jax.random.key(5), np.array([0, 10, 20], np.int32)
 CONFIGS, SEEDS, BATCH = 12, 3, 8

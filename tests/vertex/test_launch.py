@@ -16,14 +16,8 @@ from tests.vertex.laptop import BUCKET, LONG, QUICK, Laptop, assert_last_line, r
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(600)
-def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_have_them(laptop):
-    world = ("--ratings", "synth-100k", "--batch-size", "64", "--training-loops", "6", "--steps-per-loop", "10")
-    tune = ("--tune", "alpha=double:log:0.01:300", "--tune", "batch-size=discrete:32,64,128", "--trials", "3")
-    final = ("--then-train", "--final", "training-loops=8", "--final", "seeds=3")
-    result = laptop.ask("hpt", *world, "--seeds", "2", *tune, "--parallel", "2", *final)
-    assert result.status == 0, result
-
+def assert_best_trial(laptop: Laptop) -> dict:
+    """See that the result of a study is its best trial; the result."""
     found = read(laptop.output / "hptuning/result.json")
     values = {}
     for number in "123":
@@ -36,7 +30,18 @@ def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_hav
     assert len({config["alpha"] for config in rows(laptop.launch / "trials.csv")}) == 3
     assert found["trial"] == max(values, key=values.get)
     assert found["metric"]["value"] == pytest.approx(values[found["trial"]], rel=1e-12)
+    return found
 
+
+@pytest.mark.timeout(600)
+def test_a_study_finds_the_best_values_and_the_final_training_and_its_policy_have_them(laptop):
+    world = ("--ratings", "synth-100k", "--batch-size", "64", "--training-loops", "6", "--steps-per-loop", "10")
+    tune = ("--tune", "alpha=double:log:0.01:300", "--tune", "batch-size=discrete:32,64,128", "--trials", "3")
+    final = ("--then-train", "--final", "training-loops=8", "--final", "seeds=3")
+    result = laptop.ask("hpt", *world, "--seeds", "2", *tune, "--parallel", "2", *final)
+    assert result.status == 0, result
+
+    found = assert_best_trial(laptop)
     trained = read_config(str(laptop.output / "final/model/config.json"))
     assert trained.agent_settings["alpha"] == found["parameters"]["alpha"]
     assert trained.batch_size == found["parameters"]["batch-size"]
