@@ -60,7 +60,7 @@ HOMES = [(agent, home(agent)) for agent in AGENTS]
 FAMILIES = {AGENTS[agent].__module__: (agent, env) for agent, env in reversed(HOMES)}  # the first of each module
 
 
-def visits() -> list[tuple[str, str, dict[str, Any]]]:
+def visits() -> list[Any]:
     """Every agent away from home in a world of each kind, and the first one that learns in every world.
 
     Worlds at their defaults see all choices of an agent that has some; an agent without another world has them at home.
@@ -70,7 +70,8 @@ def visits() -> list[tuple[str, str, dict[str, Any]]]:
         abroad = [name for name in KINDS if name != own and world_of(agent, name)]
         for name in abroad or [own]:
             all_visits += [(agent, name, c) for c in ([] if WORLDS[name] else choices(agent)) or [{}]]
-    return [visit for i, visit in enumerate(all_visits) if visit not in all_visits[:i]]
+    different = [visit for i, visit in enumerate(all_visits) if visit not in all_visits[:i]]
+    return [pytest.param(*visit, marks=pytest.mark.slow if visit[-1] else ()) for visit in different]
 
 
 class Swept(NamedTuple):
@@ -170,6 +171,7 @@ def assert_a_run_cut_in_two_by_a_checkpoint_ends_as_one_that_was_not(run, direct
     jax.tree.map(np.testing.assert_array_equal, halves, list(metrics))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "env"), FAMILIES.values())
 def test_a_compiled_round_of_a_family_of_agents_equals_an_eager_one(agent, env):
     environment, params = world(agent, env)

@@ -90,6 +90,7 @@ def test_the_table_stands_beside_uniform_and_optimal(finished) -> None:
 
 
 @pytest.mark.parametrize("harm", ["a file where the directory should be", "programs cut short"])
+@pytest.mark.slow
 def test_a_cache_of_programs_that_fails_costs_time_and_nothing_else(harm, finished, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("JAXBANDIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")

@@ -68,7 +68,7 @@ def go(work: Work, state: State, place: Path, *, every: int | None = None, until
     stop, seen = threading.Event(), []
 
     def watch(state: State) -> None:
-        seen.append(execution.number(work, state))
+        seen.append(execution.rounds_done(work, state))
         if len(seen) == until:
             stop.set()
 
@@ -100,7 +100,7 @@ def test_a_signal_after_any_chunk_saves_and_what_is_resumed_ends_the_same(work, 
         place = tmp_path / str(until)
         stopped = go(work, execution.start(work, Checkpoints(place)), place, every=10**6, until=until)
         assert not execution.is_finished(work, stopped)
-        assert max(Checkpoints(place).rounds()) == execution.number(work, stopped)
+        assert max(Checkpoints(place).rounds()) == execution.rounds_done(work, stopped)
         again = execution.start(work, Checkpoints(place))
         assert (again.tile, again.done) == (stopped.tile, stopped.done)
         end = go(work, again, place, every=10**6)
