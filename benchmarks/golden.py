@@ -2,7 +2,8 @@
 
 On one machine, and one version of JAX, all files are the same byte for byte; elsewhere XLA may sum in another order, so
 `compare` then says how far the values are apart. About five minutes on two cores.
-Run: python benchmarks/golden.py record before.json, and later: python benchmarks/golden.py compare before.json
+Run: python benchmarks/golden.py record before.json, and later: python benchmarks/golden.py compare before.json.
+`benchmarks/results/golden.json` is the record of the code before it was moved into rooms.
 """
 
 import argparse

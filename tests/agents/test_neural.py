@@ -208,8 +208,7 @@ def test_rewards_of_weight_zero_never_come_back_from_the_buffer(network):
 @pytest.mark.parametrize("network", NETWORKS[:2])
 def test_minibatches_of_a_buffer_of_equal_rows_train_as_the_batch_does(network):
     batch = jax.tree.map(lambda x: jnp.repeat(x[:1], BATCH, axis=0) if x.ndim else x, seen(network))
-    settings = {"network": networks(network), **LAYERS, "train_steps": 3}
-    ends = []
+    settings, ends = {"network": networks(network), **LAYERS, "train_steps": 3}, []
     for buffer_size in (0, 50):
         policy = neural.neural_boltzmann(spec_of(network), **settings, buffer_size=buffer_size, minibatch_size=BATCH)
         state, update = jax.jit(policy.init)(jax.random.key(0)), jax.jit(policy.update)
