@@ -35,6 +35,7 @@ def export(environment, params, factory, **traced: jax.Array) -> jax.export.Expo
 
 
 @pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.slow
 def test_every_agent_lowers_for_gpu_and_tpu(agent):
     settings = hyperparameters(AGENTS[agent]).values()
     traced = {s.name: jnp.full(LANES, s.default, jnp.float32) for s in settings if s.is_traced}
