@@ -135,8 +135,6 @@ class Loader:
 
 sys.meta_path.insert(0, Loader())
 from jaxbandit.cli.main import main
-
-pytestmark = pytest.mark.slow
 main(sys.argv[1:])
 """
 
@@ -228,6 +226,7 @@ def written(out: Path) -> int:
     return (out / "config.json").stat().st_mtime_ns if (out / "config.json").exists() else 0
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_met_anywhere_goes_on_to_the_same_table(sweep, whole_sweep, tmp_path) -> None:
     out, seed = tmp_path / "sweep", random.randrange(10**6)
     print(f"the moments are those of seed {seed}")  # shown where it fails
