@@ -274,8 +274,8 @@ def _served(work: Work, rounds_done: int) -> int:
     """Interactions in so many rounds, counted over the tiles one after the other; the last one may be half empty."""
     tile, rounds = divmod(rounds_done, work.rounds)
     lanes_of = [int(np.sum(one.config >= 0)) for one in work.tiles]
-    current = lanes_of[tile] * rounds if rounds else 0
-    return work.batch_size * (work.rounds * sum(lanes_of[:tile]) + current)
+    # Slices: a checkpoint of other tiles, which is refused later on, may lie beyond the last one.
+    return work.batch_size * (work.rounds * sum(lanes_of[:tile]) + rounds * sum(lanes_of[tile : tile + 1]))
 
 
 def _saved_interactions(work: Work, directory: epath.Path) -> int:

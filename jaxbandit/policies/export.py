@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -17,15 +16,15 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_bytes, write_json
-from jaxbandit.experiments import run_directory
+from jaxbandit.experiments import interaction_log, run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
 from jaxbandit.experiments.console import phase
 from jaxbandit.experiments.world import build
 from jaxbandit.policies import load, stablehlo, trained
-from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin, Sizes
+from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin
 from jaxbandit.policies.stablehlo import Program
 from jaxbandit.simulation import lanes, recording
-from jaxbandit.types import Agent, Context, Spec, pair_products
+from jaxbandit.types import Agent, Context, pair_products
 
 DIRECTORY = "policy"
 FILES = {ARRAYS, ACTIONS, PROBABILITIES}
@@ -93,7 +92,7 @@ def pack(simulation: lanes.Simulation, state: PyTree[Array], origin: Origin) -> 
         "jaxbandit": _version(),
         "jax": jax.__version__,
         **origin,
-        "spec": _sizes(spec),
+        "spec": {**interaction_log.sizes(spec), "slate_size": spec.slate_size},
         "num_items": None if seen.catalogue is None else seen.catalogue.features.shape[0],
         "programs": {name: _about(name, program) for name, program in programs.items()},
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
@@ -117,17 +116,6 @@ def _catalogue(simulation: lanes.Simulation, seen: Context) -> dict[str, dict[st
     items = recording.catalogue(simulation.environment, simulation.params)
     assert items is not None
     return {"catalogue": {"features": items, "pairs": pair_products(items)}}
-
-
-def _sizes(spec: Spec) -> Sizes:
-    low, high = (end if math.isfinite(end) else None for end in spec.reward_range)
-    return {
-        "num_actions": spec.num_actions,
-        "user_dim": spec.user_dim,
-        "arm_dim": spec.arm_dim,
-        "reward_range": [low, high],
-        "slate_size": spec.slate_size,
-    }
 
 
 def _about(name: str, program: Program) -> About:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 import jax
@@ -71,7 +71,7 @@ class Sizes(TypedDict):
     num_actions: int
     user_dim: int
     arm_dim: int
-    reward_range: list[float | None]
+    reward_range: Sequence[float | None]
     slate_size: int
 
 
