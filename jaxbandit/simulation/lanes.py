@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
 
-from jaxbandit._core import memory, processes
+from jaxbandit._core import memory, platforms, processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.integers import ceil_div
 from jaxbandit.simulation import rounds
@@ -24,6 +24,7 @@ from jaxbandit.simulation.metrics import RoundMetrics
 from jaxbandit.simulation.rounds import Carry, Lane
 from jaxbandit.types import Agent, Environment, TracedFactory
 
+LANES, EVERYWHERE = PartitionSpec("lanes"), PartitionSpec()
 Grid = Mapping[str, Float[Array | np.ndarray, " H"]]
 Hyperparameters = Mapping[str, Float[Array, ""]]  # of one configuration
 
@@ -148,30 +149,53 @@ def compile_program(
     devices: Sequence[jax.Device],
 ) -> Program:
     """Compile the start of a tile [R, C], and its advance by `num_points` points of the learning curves."""
-    mesh = Mesh(np.array(devices), ("lanes",))
-    lanes, everywhere = PartitionSpec("lanes"), PartitionSpec()
-    begin_rows, advance_rows = _row_functions(simulation, shape[1], str(jax.random.key_impl(root)))
-    shard = partial(jax.shard_map, mesh=mesh, out_specs=lanes, check_vma=False)
-    common = (everywhere, lanes, everywhere, lanes)
-    begin = jax.jit(shard(begin_rows, in_specs=common))
-    advance = jax.jit(shard(advance_rows, in_specs=(lanes, *common, everywhere)), donate_argnums=0)
-
-    put = partial(_put, NamedSharding(mesh, lanes))
-    data, params = _put(NamedSharding(mesh, everywhere), (jax.random.key_data(root), simulation.params))
+    lowered = lower_program(
+        simulation, shape, key_impl=str(jax.random.key_impl(root)), num_points=num_points, devices=devices
+    )
+    begin, advance = (program.compile() for program in lowered)  # all is traced, and so refused, first
+    mesh = _mesh(devices)
+    put = partial(_put, NamedSharding(mesh, LANES))
+    data, params = _put(NamedSharding(mesh, EVERYWHERE), (jax.random.key_data(root), simulation.params))
     values = {name: np.asarray(column, np.float32) for name, column in simulation.grid.items()}
 
     def arguments(tile: Tile) -> tuple[PyTree, ...]:
         return data, put(tile.seed.astype(np.uint32)), params, put({n: v[tile.config] for n, v in values.items()})
 
-    sample = arguments(Tile(np.zeros(shape[0], int), np.zeros(shape, int)))
-    edges = np.zeros(num_points + 1, np.int32)
-    lowered = begin.lower(*sample), advance.lower(jax.eval_shape(begin, *sample), *sample, edges)
-    begin_program, advance_program = (program.compile() for program in lowered)  # all is traced, and so refused, first
     return Program(
-        begin=lambda tile: begin_program(*arguments(tile)),
-        advance=lambda carry, tile, edges: advance_program(put(carry), *arguments(tile), edges.astype(np.int32)),
-        nbytes=memory.needed(advance_program),
+        begin=lambda tile: begin(*arguments(tile)),
+        advance=lambda carry, tile, edges: advance(put(carry), *arguments(tile), edges.astype(np.int32)),
+        nbytes=memory.needed(advance),
     )
+
+
+def lower_program(
+    simulation: Simulation, shape: tuple[int, ...], *, key_impl: str, num_points: int, devices: Sequence[jax.Device]
+) -> tuple[jax.stages.Lowered, jax.stages.Lowered]:
+    """Lower the start and the advance of a tile [R, C] for these devices, which need not be there."""
+    mesh = _mesh(devices)
+    begin_rows, advance_rows = _row_functions(simulation, shape[1], key_impl)
+    shard = partial(jax.shard_map, mesh=mesh, out_specs=LANES, check_vma=False)
+    common = (EVERYWHERE, LANES, EVERYWHERE, LANES)
+    begin = jax.jit(shard(begin_rows, in_specs=common))
+    advance = jax.jit(shard(advance_rows, in_specs=(LANES, *common, EVERYWHERE)), donate_argnums=0)
+
+    def like(spec: PartitionSpec, tree: PyTree) -> PyTree:
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    root = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=key_impl)))
+    grid = {name: jax.ShapeDtypeStruct(shape, np.float32) for name in simulation.grid}
+    seeds, edges = (
+        jax.ShapeDtypeStruct((n,), dtype) for n, dtype in ((shape[0], np.uint32), (num_points + 1, np.int32))
+    )
+    arguments = like(EVERYWHERE, root), like(LANES, seeds), like(EVERYWHERE, simulation.params), like(LANES, grid)
+    with platforms.compiling_for(*{device.platform for device in devices}):
+        carry = like(LANES, jax.eval_shape(begin, *arguments))
+        return begin.lower(*arguments), advance.lower(carry, *arguments, like(EVERYWHERE, edges))
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), ("lanes",))
 
 
 def compile_lanes(
