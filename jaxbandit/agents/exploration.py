@@ -5,13 +5,16 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
-from jaxbandit._core import prng
+from jaxbandit._core import platforms, prng
 from jaxbandit.types import Context, Traced
 
 Ties = Literal["random", "first"]
 FEW_ARMS = 32
+MOST_INDEX_BITS = 12  # of 32; the others are random
+WORST = (np.float32(-np.inf), np.uint32(0), np.int32(0))
 
 
 def allowed(context: Context, scores: Float[Array, "B K"]) -> Float[Array, "B K"]:
@@ -29,24 +32,65 @@ def upper_bounds(
 def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "random") -> Int[Array, " B"]:
     """Take an arm of the highest score; equal scores are broken uniformly at random, or by the lowest index ("first").
 
-    One reduction over (score, random priority): comparing scores with their maximum instead would compute them twice
-    in one fused kernel, and rounded in another way, so that no arm equals the maximum. Few arms are compared arm after
-    arm, all users at once, which compilers vectorise.
+    A score is compared with others by (score, random priority).
     """
     if ties == "first":
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-    arm = jnp.arange(scores.shape[1], dtype=jnp.uint32)[None]
-    priority = _mix(prng.bits(key, (scores.shape[0], 1)) + arm * jnp.uint32(0x9E3779B9))
-    offers = scores, priority, jnp.broadcast_to(arm.astype(jnp.int32), scores.shape)
+    words = prng.bits(key, (scores.shape[0], 1))
+    return platforms.choose(_highest_on_cpu, tpu=_highest, cuda=_highest)(scores, words)
 
-    def better(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
-        first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
-        return tuple(jnp.where(first, x, y) for x, y in zip(a, b, strict=True))
 
+def _highest(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> Int[Array, " B"]:
+    """Arm of the highest (score, priority).
+
+    One reduction: comparing scores with their maximum instead would compute them twice in one fused kernel, and rounded
+    in another way, so that no arm equals the maximum. Few arms are compared arm after arm, all users at once, which
+    compilers vectorise.
+    """
     if scores.shape[1] <= FEW_ARMS:
-        return reduce(better, zip(*(offer.T for offer in offers), strict=True))[2]
-    worst = (jnp.array(-jnp.inf, scores.dtype), jnp.uint32(0), jnp.int32(0))
-    return jax.lax.reduce(offers, worst, better, (1,))[2]
+        return _last_standing(scores, words)[2]
+    return jax.lax.reduce(_offers(scores, words), WORST, _better, (1,))[2]
+
+
+def _highest_on_cpu(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> Int[Array, " B"]:
+    """Arm of the highest (score, priority), which XLA cannot fuse into what uses it, to be chosen again for each use.
+
+    Many arms are compared with the maximum: the loop keeps the scores in memory. Then the lowest bits of a priority are
+    the arm.
+    """
+    (batch, num_arms), index_bits = scores.shape, max(1, (scores.shape[1] - 1).bit_length())
+    if num_arms <= FEW_ARMS:
+        pairs = (
+            jnp.stack([best, jnp.full_like(best, worst)])
+            for best, worst in zip(_last_standing(scores, words), WORST, strict=True)
+        )
+        return jax.lax.reduce(tuple(pairs), WORST, _better, (0,))[2]
+    if not isinstance(batch, int) or batch % 2 or index_bits > MOST_INDEX_BITS:
+        return _highest(scores, words)
+
+    def block(part: tuple[Array, Array]) -> Int[Array, " B"]:
+        scores, priority, arm = _offers(*part)
+        ranks = (priority >> index_bits << index_bits) | arm.astype(jnp.uint32)
+        best = jnp.max(jnp.where(scores >= jnp.max(scores, axis=1, keepdims=True), ranks, 0), axis=1)
+        return (best & jnp.uint32(2**index_bits - 1)).astype(jnp.int32)
+
+    return jax.lax.map(block, (scores.reshape(2, -1, num_arms), words.reshape(2, -1, 1))).reshape(-1)
+
+
+def _offers(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> tuple[Array, Array, Array]:
+    """Score, priority and index of every arm."""
+    arm = jnp.arange(scores.shape[1], dtype=jnp.uint32)[None]
+    priority = _mix(words + arm * jnp.uint32(0x9E3779B9))
+    return scores, priority, jnp.broadcast_to(arm.astype(jnp.int32), scores.shape)
+
+
+def _last_standing(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> tuple[Array, ...]:
+    return reduce(_better, zip(*(offer.T for offer in _offers(scores, words)), strict=True))
+
+
+def _better(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
+    return tuple(jnp.where(first, x, y) for x, y in zip(a, b, strict=True))
 
 
 def _mix(bits: UInt32[Array, "B K"]) -> UInt32[Array, "B K"]:

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,11 +36,21 @@ def test_ties_of_many_arms_are_broken_uniformly_and_independently_of_the_order()
     assert_counts(frequencies(greedy, [float(k % 10 == 3) for k in range(100)])[3::10], 1 / 10)
 
 
-def test_few_arms_are_compared_one_by_one_with_the_same_result(monkeypatch):
-    scores = jnp.asarray(np.random.default_rng(0).integers(0, 4, (N, exploration.FEW_ARMS)), jnp.float32)
-    one_by_one = exploration.greedy(jax.random.key(0), scores)
+@pytest.mark.parametrize("num_arms", [1, 2, 20, exploration.FEW_ARMS, exploration.FEW_ARMS + 1, 1000])
+def test_every_way_to_compare_arms_takes_the_same_one(num_arms, monkeypatch):
+    scores = jnp.asarray(np.random.default_rng(0).integers(0, 4, (100, num_arms)), jnp.float32)
+    words = jax.random.bits(jax.random.key(0), (100, 1), jnp.uint32)
+    expected = exploration._highest(scores, words)
+    np.testing.assert_array_equal(exploration._highest_on_cpu(scores, words), expected)
     monkeypatch.setattr(exploration, "FEW_ARMS", 0)
-    np.testing.assert_array_equal(one_by_one, exploration.greedy(jax.random.key(0), scores))
+    np.testing.assert_array_equal(exploration._highest(scores, words), expected)
+    np.testing.assert_array_equal(exploration._highest_on_cpu(scores, words), expected)
+
+
+@pytest.mark.parametrize(("num_arms", "barrier"), [(20, r"s32\[128\]\S*\) reduce\("), (100, r" while\(")])
+def test_on_a_cpu_an_arm_is_chosen_by_what_is_not_fused_into_its_uses(num_arms, barrier):
+    program = jax.jit(lambda scores: jax.nn.one_hot(exploration.greedy(jax.random.key(0), scores), num_arms))
+    assert re.search(barrier, program.lower(jnp.ones((128, num_arms))).compile().as_text())
 
 
 def test_equal_arms_tie_although_their_scores_are_computed_in_the_same_kernel():
