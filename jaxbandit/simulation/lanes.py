@@ -9,9 +9,10 @@ loop. Which seeds and configurations a tile holds is data, so one program serves
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
@@ -230,7 +231,7 @@ def carry_shapes(simulation: Simulation, shape: tuple[int, ...]) -> Carry:
 def _row_functions(
     simulation: Simulation, columns: int, key_impl: str
 ) -> tuple[Callable[..., Carry], Callable[..., tuple[Carry, RoundMetrics]]]:
-    """Vmap the start and the advance of one lane over the configurations of a row, then over rows."""
+    """Make the start and the advance of a tile: one lane, over the configurations of a row, then over rows."""
     environment = simulation.environment
     axes = Carry(environment=0 if environment.reacts else None, agent=0)
 
@@ -240,25 +241,29 @@ def _row_functions(
     def keys(root: Array, seeds: Array) -> Key[Array, " R"]:
         return seed_keys(jax.random.wrap_key_data(root, impl=key_impl), seeds)
 
+    def over_lanes(lane: Callable[..., Any], in_axes: tuple[Any, ...], out_axes: Any) -> Callable[..., Any]:
+        return jax.vmap(jax.vmap(lane, (None, *in_axes), out_axes, axis_size=columns))
+
     def begin(root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array]) -> Carry:
         def lane(key: Key[Array, ""], hyperparameters: Hyperparameters) -> Carry:
             return rounds.start(key, lane_of(params, hyperparameters))
 
-        def row(key: Key[Array, ""], grid: Mapping[str, Array]) -> Carry:
-            return jax.vmap(partial(lane, key), out_axes=axes, axis_size=columns)(grid)
-
-        return jax.vmap(row)(keys(root, seeds), grid)
+        return over_lanes(lane, (0,), axes)(keys(root, seeds), grid)
 
     def advance(
         carry: Carry, root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array], edges: Array
     ) -> tuple[Carry, RoundMetrics]:
-        def lane(key: Key[Array, ""], carry: Carry, hyperparameters: Hyperparameters) -> tuple[Carry, RoundMetrics]:
-            return rounds.simulate(key, lane_of(params, hyperparameters), carry, edges)
+        row_keys = keys(root, seeds)
 
-        def row(key: Key[Array, ""], carry: Carry, grid: Mapping[str, Array]) -> tuple[Carry, RoundMetrics]:
-            return jax.vmap(partial(lane, key), in_axes=(axes, 0), out_axes=(axes, 0), axis_size=columns)(carry, grid)
+        # The loop is around the lanes: JAX would batch each operation of a loop inside of them many times over.
+        def step(carry: Carry, round: Int[Array, ""]) -> tuple[Carry, RoundMetrics]:
+            def lane(key: Key[Array, ""], state: Carry, values: Hyperparameters) -> tuple[Carry, RoundMetrics]:
+                return rounds.one_round(key, lane_of(params, values), state, round)
 
-        return jax.vmap(row)(keys(root, seeds), carry, grid)
+            return over_lanes(lane, (axes, 0), (axes, 0))(row_keys, carry, grid)
+
+        carry, metrics = rounds.loop(step, (len(seeds), columns), carry, edges)
+        return carry, jax.tree.map(lambda points: jnp.moveaxis(points, 0, -1), metrics)
 
     return begin, advance
 

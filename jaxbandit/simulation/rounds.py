@@ -1,5 +1,7 @@
 """One round, and the loop over rounds, of one lane. It compiles nothing and knows no other lanes."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -50,18 +52,28 @@ def one_round(key: Key[Array, ""], lane: Lane, carry: Carry, round: Int[Array, "
 def simulate(
     key: Key[Array, ""], lane: Lane, carry: Carry, edges: Int[Array, " P_and_1"]
 ) -> tuple[Carry, RoundMetrics]:
-    """Run the rounds edges[0] ... edges[-1] - 1 and sum their metrics between edges, [P] each.
+    """Run the rounds edges[0] ... edges[-1] - 1 of one lane and sum their metrics between edges, [P] each."""
+    return loop(partial(one_round, key, lane), (), carry, edges)
+
+
+def loop(
+    step: Callable[[Carry, Int[Array, ""]], tuple[Carry, RoundMetrics]],
+    shape: tuple[int, ...],
+    carry: Carry,
+    edges: Int[Array, " P_and_1"],
+) -> tuple[Carry, RoundMetrics]:
+    """Call `step` for the rounds edges[0] ... edges[-1] - 1 and sum its metrics, of this shape, between edges.
 
     The edges are data, not shapes: one program serves every cut of the rounds, and every cut gives the same numbers.
     """
 
-    def step(round: Array, carry_sums: tuple[Carry, RoundMetrics]) -> tuple[Carry, RoundMetrics]:
+    def add(round: Array, carry_sums: tuple[Carry, RoundMetrics]) -> tuple[Carry, RoundMetrics]:
         carry, sums = carry_sums
-        carry, metrics = one_round(key, lane, carry, round)
+        carry, metrics = step(carry, round)
         return carry, jax.tree.map(jnp.add, sums, metrics)
 
     def point(carry: Carry, span: Array) -> tuple[Carry, RoundMetrics]:
-        zeros = RoundMetrics(*(jnp.zeros(()) for _ in RoundMetrics._fields))
-        return jax.lax.fori_loop(span[0], span[1], step, (carry, zeros))
+        zeros = RoundMetrics(*(jnp.zeros(shape) for _ in RoundMetrics._fields))
+        return jax.lax.fori_loop(span[0], span[1], add, (carry, zeros))
 
     return jax.lax.scan(point, carry, jnp.stack([edges[:-1], edges[1:]], axis=1))
