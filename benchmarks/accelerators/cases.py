@@ -1,0 +1,83 @@
+"""Sweeps whose programs are compiled: a name, what is simulated, how many lanes, on how many chips of which targets."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxbandit._core.errors import InputError
+from jaxbandit._core.hyperparameters import hyperparameters
+from jaxbandit.agents import AGENTS
+from jaxbandit.envs import ENVIRONMENTS
+from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.world import build, make_environment
+from jaxbandit.simulation.lanes import Simulation
+
+PER_CHIP = ("v5e:2x2", "v6e:2x2", "h100")
+AGENT_TARGETS = ("v5e:2x2", "h100")
+USERS, ITEMS = 200_948, 87_585  # of MovieLens 32M
+WORLDS = ("mf-per-arm", "mf", "cascade")
+
+
+class Case(NamedTuple):
+    agent: str = "linucb"
+    agent_settings: dict[str, Any] = {}  # noqa: RUF012
+    configurations: int = 64
+    seeds: int = 16
+    batch_size: int = 128
+    chips: int = 1
+    targets: tuple[str, ...] = PER_CHIP
+    worlds: tuple[str, ...] = ("mf-per-arm",)  # the first that the agent takes
+    large: bool = False  # USERS and ITEMS instead of those of the ratings
+
+
+CASES = {
+    "linucb concat 64x16": Case(),
+    "linucb concat 128x8": Case(configurations=128, seeds=8),
+    "linucb concat 1x1": Case(configurations=1, seeds=1),
+    "linucb concat 1x1 batch 4096": Case(configurations=1, seeds=1, batch_size=4096),
+    "linucb outer 8x8": Case(agent_settings={"features": "outer"}, configurations=8, seeds=8),
+    "neural-epsilon-greedy 64x16": Case(agent="neural-epsilon-greedy"),
+    "linucb concat 64x16 large": Case(large=True),
+    "linucb concat 64x16 4 chips": Case(chips=4, targets=("v5e:2x2", "v6e:2x2")),
+    "linucb concat 64x16 16 chips": Case(chips=16, targets=("v5e:4x4",)),
+} | {
+    f"agent {agent}": Case(agent=agent, configurations=16, seeds=8, targets=AGENT_TARGETS, worlds=WORLDS)
+    for agent in AGENTS
+}
+
+
+def simulation_of(case: Case) -> Simulation:
+    """Build the world and the agent, with as many configurations as the case has."""
+    settings = {"agent": case.agent, "agent_settings": case.agent_settings, "batch_size": case.batch_size}
+    simulation = next(in_worlds(case.worlds, settings))
+    grid = {name: np.resize(np.asarray(values), case.configurations) for name, values in simulation.grid.items()}
+    simulation = simulation._replace(grid=grid)
+    return enlarged(simulation) if case.large else simulation
+
+
+def in_worlds(worlds: tuple[str, ...], settings: dict[str, Any]) -> Iterator[Simulation]:
+    for env in worlds:
+        factorizer = {"factorizer": "svd"} if "factorizer" in hyperparameters(ENVIRONMENTS[env]) else {}
+        config = checked(Config(env=env, env_settings=factorizer, **settings))
+        made = make_environment(config.world)
+        with suppress(InputError):
+            yield build(config, made=made)
+
+
+def enlarged(simulation: Simulation) -> Simulation:
+    """Replace the arrays of the world by shapes as of many more users and items: compiling reads no values."""
+    _, users, items = simulation.params, *sizes(simulation)
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        larger = tuple({users: USERS, items: ITEMS}.get(n, n) for n in leaf.shape)
+        return jax.ShapeDtypeStruct(larger, leaf.dtype)
+
+    return simulation._replace(params=jax.tree.map(shape, simulation.params))
+
+
+def sizes(simulation: Simulation) -> tuple[int, int]:
+    params = simulation.params
+    return len(params.user_reward), len(params.catalogue.features)

@@ -1,0 +1,106 @@
+"""Cycles of a round on a TPU, by the compiler's own estimates and by the bundles of its final code.
+
+The compiler estimates most operations and says so in the HLO; gathers and Pallas kernels it does not, so they count by
+their bundles (see bundles.py). The bundles of all operations are summed beside that: they are what the chip will issue,
+where the estimates are a rough plan made before the code was; neither knows how long memory outside the chip lets wait.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import bundles
+from hlo import Module, Operation, shapes
+
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all", "partition-id"}
+FREE |= {"copy-start", "copy-done", "slice-start", "slice-done", "opt-barrier", "replica-id"}  # beside other work
+MADE_UP = re.compile(r'custom_call_target="(ConcatBitcast|AllocateBuffer|AssumeGatherIndicesInBound|Sharding)"')
+DUMP = re.compile(r"^(\d+)-(.*)-\d+-final_bundles\.txt$")
+DEAREST = 10
+
+
+class Cost(NamedTuple):
+    """Of one operation, once."""
+
+    estimate: int | None
+    bundles: int | None
+
+    @property
+    def cycles(self) -> int | None:
+        return self.bundles if self.estimate is None else self.estimate
+
+
+def summary(hlo: str, dumps: Path) -> dict[str, Any]:
+    """Add up what one turn of the loop over rounds costs."""
+    module = Module(hlo)
+    body = module.loop_over_rounds().body
+    code = final_code(module, dumps)
+    spent: list[tuple[int, Operation, int, Cost]] = []
+    missing: list[str] = []
+    for computation, op, times in module.executed(body):
+        if op.opcode in FREE or MADE_UP.search(op.attributes):
+            continue
+        cost = Cost(estimate(op), code.get(op.name) or code.get(likeness(module, computation, op)))
+        if cost.cycles is None:
+            missing += [f"{op.name} {short(op)}"] if any(sizes for _, sizes in shapes(op.type)) else []
+        else:
+            spent.append((times * cost.cycles, op, times, cost))
+    counted = [cost.estimate is None for *_, cost in spent]
+    return {
+        "cycles_per_round": sum(cycles for cycles, *_ in spent),
+        "of_them_counted_from_bundles": sum(item[0] for item, own in zip(spent, counted, strict=True) if own),
+        "bundles_per_round": sum(times * (cost.bundles or cost.estimate or 0) for _, _, times, cost in spent),
+        "kernels_per_round": sum(times for _, _, times, _ in spent),
+        "loops": [
+            {"trips": loop.trips, "source": module.source(loop.operation)}
+            for name in (body, *(loop.body for loop in module.loops(body)))
+            for loop in module.loops(name)
+        ],
+        "collectives_in_loop": module.collectives(body),
+        "not_counted": missing,
+        "dearest": dearest(module, spent, lambda item: item[0]),
+        "dearest_by_bundles": dearest(module, spent, lambda item: item[2] * (item[3].bundles or 0)),
+    }
+
+
+def dearest(module: Module, spent: list[tuple[int, Operation, int, Cost]], by: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": op.name,
+            "opcode": op.opcode,
+            "type": short(op),
+            "times": times,
+            "cycles": cycles,
+            "estimate_once": cost.estimate,
+            "bundles_once": cost.bundles,
+            "source": module.source(op),
+        }
+        for cycles, op, times, cost in sorted(spent, key=by, reverse=True)[:DEAREST]
+    ]
+
+
+def short(op: Operation) -> str:
+    """Write the type without tilings."""
+    return ", ".join(f"{kind}[{','.join(map(str, sizes))}]" for kind, sizes in shapes(op.type))
+
+
+def estimate(op: Operation) -> int | None:
+    found = re.search(r'"estimated_cycles":"?(\d+)', op.attributes)
+    return int(found[1]) if found else None
+
+
+def final_code(module: Module, dumps: Path) -> dict[Any, int]:
+    """Cycles of every operation with code of its own, by its name and by what it looks like: equal ones share code."""
+    stands = {op.name: (name, op) for name, ops in module.computations.items() for op in ops.values()}
+    files = sorted((match[1], match[2], path) for path in dumps.iterdir() if (match := DUMP.match(path.name)))
+    found: dict[Any, int] = {}
+    for _, name, path in files:  # of several tries the last counts
+        if name in stands:
+            counted = bundles.count(path.read_text())
+            found[name] = found[likeness(module, *stands[name])] = counted.cycles
+    return found
+
+
+def likeness(module: Module, computation: str, op: Operation) -> tuple[Any, ...]:
+    ops = module.computations[computation]
+    return op.opcode, op.attribute("kind"), op.type, tuple(ops[name].type for name in op.operands if name in ops)
