@@ -26,14 +26,37 @@ def distinct(key: Key[Array, ""], population: int, batch: int, count: int) -> In
     Source: Durstenfeld 1964, "Algorithm 235: Random permutation", https://doi.org/10.1145/364520.364540.
     """
     step = jnp.arange(count, dtype=jnp.int32)[:, None]
-    span = jnp.uint32(population) - step.astype(jnp.uint32)
-    target = step + multiply_high(prng.bits(key, (count, batch)), span).astype(jnp.int32)
+    target = _targets(key, population, count, batch)
 
     def undo(back: Array, position: Array) -> Array:
         m = count - 1 - back
         return jnp.where((position == target[m][None]) & (step > m), m, position)
 
     return jax.lax.fori_loop(1, count, undo, target).T
+
+
+def distinct_at_once(key: Key[Array, ""], population: int, count: int) -> Int[Array, " count"]:
+    """Draw what `distinct` draws for a batch of one, in O(count log count): all steps are undone side by side.
+
+    `last[i]` is the last step before i with the same target, its neighbour in a stable sort; `source[m]` is where the
+    item at position m had come from when step m took it away, found by squaring a map that goes one step back.
+    """
+    step = jnp.arange(count, dtype=jnp.int32)
+    target = _targets(key, population, count, 1)[:, 0]
+    ordered, order = jax.lax.sort((target, step), num_keys=1)
+    same = jnp.concatenate([jnp.zeros(1, bool), ordered[1:] == ordered[:-1]])
+    last = jnp.zeros_like(step).at[order].set(jnp.where(same, jnp.roll(order, 1), -1), unique_indices=True)
+    filler = jnp.full_like(step, -1).at[jnp.where(target > step, target, count)].max(step, mode="drop")
+    source = jnp.where(filler < 0, step, filler)
+    source = jax.lax.fori_loop(0, (count - 1).bit_length(), lambda _, source: source[source], source)
+    return jnp.where(last < 0, target, source[last])
+
+
+def _targets(key: Key[Array, ""], population: int, count: int, batch: int) -> Int[Array, "count batch"]:
+    """Draw j_i ~ U{i .. population - 1} for every step i of every shuffle."""
+    step = jnp.arange(count, dtype=jnp.int32)[:, None]
+    span = jnp.uint32(population) - step.astype(jnp.uint32)
+    return step + multiply_high(prng.bits(key, (count, batch)), span).astype(jnp.int32)
 
 
 def multiply_high(a: UInt32[Array, "..."], b: UInt32[Array, "..."]) -> UInt32[Array, "..."]:

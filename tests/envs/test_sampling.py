@@ -53,6 +53,13 @@ def test_distinct_follows_a_shuffle_that_stops_early(monkeypatch):
         assert row.tolist() == items[:count]
 
 
+@pytest.mark.parametrize(("population", "count"), [(1, 1), (2, 2), (7, 7), (10, 3), (100, 100), (943, 128), (943, 943)])
+def test_undoing_all_steps_at_once_draws_what_undoing_them_one_by_one_does(population, count):
+    for key in jax.random.split(jax.random.key(3), 5):
+        at_once = sampling.distinct_at_once(key, population, count)
+        np.testing.assert_array_equal(at_once, distinct(key, population, 1, count)[0])
+
+
 def test_distinct_reaches_every_item_of_a_large_catalogue_alike():
     rows = np.asarray(distinct(jax.random.key(2), 500, 20_000, 10))
     for position in (0, 9):

@@ -112,8 +112,10 @@ def mf(
                 f"batch_size is {batch_size}; the users of a batch are distinct and there are {num_users}: "
                 f"allowed: 1 to {num_users}"
             )
-        log_weight = jnp.zeros(num_users) if params.users is None else params.users
-        user_id = sampling.weighted_distinct(key, log_weight, 1, batch_size)[0]
+        if params.users is None:
+            user_id = sampling.distinct_at_once(key, num_users, batch_size)
+        else:
+            user_id = sampling.weighted_distinct(key, params.users, 1, batch_size)[0]
         context = Context(user=params.user[user_id], user_id=user_id)
         return context, mean_reward(pay.reward, params.reward, _scores(params, state, user_id, None))
 
