@@ -6,7 +6,8 @@ from jaxtyping import Array, Float, Key
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
-from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models import features
+from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.agents.models.gaussian import Posterior, Solution
 from jaxbandit.agents.settings import LinearSettings
 from jaxbandit.types import Agent, Context, Decision, Spec, Traced
@@ -51,7 +52,7 @@ def predict(
     num_arms, dim = solution.mean.shape
     inverse = einsum("kei,kej->kij", solution.whitener, solution.whitener)
     precision = ridge * ((1 + num_arms) * jnp.eye(dim) - ridge * jnp.sum(inverse, axis=0))
-    whitener = gaussian.inverse_cholesky(precision, least=ridge)
+    whitener = inverse_cholesky(precision, least=ridge)
     beta = einsum("ei,ej,j->i", whitener, whitener, ridge * jnp.sum(solution.mean, axis=0))
     share = ridge * einsum("bi,kij->bkj", user, inverse)
     own = einsum("bd,ked->bke", user, solution.whitener)

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxbandit._core.linalg import einsum
+from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.types import Traced
-
-LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 
 
 class Posterior(NamedTuple):
@@ -109,33 +108,3 @@ def predict_each(solution: Solution, features: Float[Array, "B d"]) -> tuple[Flo
 def sample(solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B d"]:
     """Deviation L'^-1 xi of one model's parameters from their mean, a row for each row xi of standard normal noise."""
     return einsum("be,ed->bd", noise, solution.whitener)
-
-
-def inverse_cholesky(matrix: Float[Array, "d d"], least: Traced = 0.0) -> Float[Array, "d d"]:
-    """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix.
-
-    No eigenvalue of it is below `least`, hence no pivot; one that rounding has put there is raised to it, so that
-    features that repeat each other never end in nan.
-    Small ones by a loop of row sweeps, large ones by halves: all work is sweeps and matrix products, which vmap makes
-    wide, where LAPACK would take one matrix after the other.
-    """
-    dim = matrix.shape[0]
-    if dim <= LOOP_DIM:
-        return jnp.tril(jax.lax.fori_loop(0, dim, partial(_eliminate, least), matrix))
-    half = dim // 2
-    first = inverse_cholesky(matrix[:half, :half], least)
-    below = einsum("ij,kj->ik", matrix[half:, :half], first)  # L21
-    second = inverse_cholesky(matrix[half:, half:] - einsum("ij,kj->ik", below, below), least)
-    corner = -einsum("ij,jk,kl->il", second, below, first)
-    return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
-
-
-def _eliminate(least: Traced, j: Array, a: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Eliminate column j of [M | I] in place: a finished column of M makes room for one of L^-1."""
-    index = jnp.arange(a.shape[0], dtype=jnp.int32)
-    row, column = a[j], a[:, j]
-    scale = jax.lax.rsqrt(jnp.maximum(row[j], least))
-    row = jnp.where(index == j, 1.0, row) * scale
-    below = jnp.where(index > j, column * scale, 0.0)
-    kept = jnp.where((index[None] == j) & (index[:, None] > j), 0.0, a)
-    return jnp.where(index[:, None] == j, row[None], kept - below[:, None] * row[None])

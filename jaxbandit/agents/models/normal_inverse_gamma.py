@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxbandit._core import prng
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian as posterior
+from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.agents.models.gaussian import Posterior, Solution
 from jaxbandit.types import Traced
 
@@ -83,7 +84,7 @@ def _surprise(
     root = jnp.sqrt(weight)
     rows = root[:, None] * white
     products = jnp.where(model[:, None] == model[None], einsum("ie,je->ij", rows, rows), 0.0)
-    whitener = posterior.inverse_cholesky(jnp.eye(model.shape[0]) + products, least=1.0)
+    whitener = inverse_cholesky(jnp.eye(model.shape[0]) + products, least=1.0)
     return einsum("ij,j->i", whitener, root * error) ** 2
 
 

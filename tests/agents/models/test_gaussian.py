@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxbandit.agents.models import gaussian
-from jaxbandit.agents.models.gaussian import LOOP_DIM, Posterior
+from jaxbandit.agents.models.cholesky import LOOP_DIM
+from jaxbandit.agents.models.gaussian import Posterior
 from tests.support import f64, normal
 
 DIMS = (1, 2, 7, 25, LOOP_DIM, LOOP_DIM + 1, 100)

@@ -1,0 +1,77 @@
+"""Inverse Cholesky factor of one symmetric positive definite matrix, also where rounding has made it indefinite.
+
+What remains of a diagonal element M_ii after the columns before, d_i, bounds all that is left of its row:
+S_ij^2 <= d_i d_j. Below about eps M_ii it is nothing but noise. So each S_ij is held within that bound, less the noise:
+exact arithmetic never meets it, and features that repeat each other end in no nan, whatever the ridge.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxbandit._core.linalg import einsum
+from jaxbandit.types import Traced
+
+LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
+NOISE = 4.0  # of a diagonal element, in units of its last place
+
+
+def inverse_cholesky(matrix: Float[Array, "d d"], least: Traced = 0.0) -> Float[Array, "d d"]:
+    """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix, from its lower triangle.
+
+    No eigenvalue of it is below `least`, hence no pivot; one that rounding has put there is raised to it.
+    Small ones by a loop of row sweeps, large ones by halves: all work is sweeps and matrix products, which vmap makes
+    wide, where LAPACK would take one matrix after the other.
+    """
+    noise = NOISE * jnp.finfo(matrix.dtype).eps * jnp.diagonal(matrix)
+    return _whiten(matrix, noise, jnp.maximum(noise, least))
+
+
+def _whiten(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
+    """Inverse Cholesky factor of what is left of a matrix, with the noise and the least pivot of every row."""
+    dim = matrix.shape[0]
+    if dim <= LOOP_DIM:
+        return _sweep(matrix, noise, least)
+    half = dim // 2
+    first = _whiten(matrix[:half, :half], noise[:half], least[:half])
+    below = _limited(einsum("ij,kj->ik", matrix[half:, :half], first), matrix, first, noise)  # L21
+    second = _whiten(matrix[half:, half:] - einsum("ij,kj->ik", below, below), noise[half:], least[half:])
+    corner = -einsum("ij,jk,kl->il", second, below, first)
+    return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
+
+
+def _limited(
+    below: Float[Array, "n m"], matrix: Float[Array, "d d"], first: Float[Array, "m m"], noise: Float[Array, " d"]
+) -> Float[Array, "n m"]:
+    """Hold the entries of L21 within their bounds, column after column: a row gives no more than it has."""
+    half = first.shape[0]
+    most = (jnp.diagonal(matrix) - noise)[half:, None]
+    square = below * below
+    before = einsum("ij,jk->ik", square, jnp.triu(jnp.ones((half, half), matrix.dtype), 1))
+    trust = jnp.maximum(1 - noise[:half] * jnp.diagonal(first) ** 2, 0.0)  # 0 where the pivot was noise
+    limit = jnp.sqrt(jnp.maximum(most - before, 0.0) * trust[None])
+    return jnp.clip(below, -limit, limit)
+
+
+def _sweep(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
+    """Eliminate [M | I] column after column in place: a finished column of M makes room for one of L^-1.
+
+    Divisions by the root are not shared, so that compilers keep both vectors instead of computing them anew for each
+    element of `a`, which then is changed in place.
+    """
+    tiny = jnp.finfo(matrix.dtype).tiny
+
+    def eliminate(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, left = carry
+        index = jnp.arange(a.shape[0], dtype=jnp.int32)
+        row, column = a[j], a[:, j]
+        spare = jnp.maximum(left - noise, 0.0)
+        excess = jnp.maximum(column * column / jnp.maximum(spare * spare[j], tiny), 1.0)
+        root = jnp.sqrt(jnp.maximum(left[j], least[j]) * jnp.where(index > j, excess, 1.0))
+        row = jnp.where(index == j, 1.0, row) / root
+        below = column / root
+        after = jnp.where(index[None] == j, 0.0, a) - below[:, None] * row[None]
+        a = jnp.where(index[:, None] == j, row[None], jnp.where(index[:, None] < j, a, after))
+        return a, left - below * below
+
+    return jnp.tril(jax.lax.fori_loop(0, matrix.shape[0], eliminate, (matrix, jnp.diagonal(matrix)))[0])
