@@ -9,7 +9,7 @@ loop. Which seeds and configurations a tile holds is data, so one program serves
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -241,27 +241,20 @@ def _row_functions(
     def keys(root: Array, seeds: Array) -> Key[Array, " R"]:
         return seed_keys(jax.random.wrap_key_data(root, impl=key_impl), seeds)
 
-    def over_lanes(lane: Callable[..., Any], in_axes: tuple[Any, ...], out_axes: Any) -> Callable[..., Any]:
-        return jax.vmap(jax.vmap(lane, (None, *in_axes), out_axes, axis_size=columns))
-
     def begin(root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array]) -> Carry:
         def lane(key: Key[Array, ""], hyperparameters: Hyperparameters) -> Carry:
             return rounds.start(key, lane_of(params, hyperparameters))
 
-        return over_lanes(lane, (0,), axes)(keys(root, seeds), grid)
+        row = jax.vmap(lane, (None, 0), axes, axis_size=columns)
+        return jax.vmap(row)(keys(root, seeds), grid)
 
     def advance(
         carry: Carry, root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array], edges: Array
     ) -> tuple[Carry, RoundMetrics]:
-        row_keys = keys(root, seeds)
-
         # The loop is around the lanes: JAX would batch each operation of a loop inside of them many times over.
-        def step(carry: Carry, round: Int[Array, ""]) -> tuple[Carry, RoundMetrics]:
-            def lane(key: Key[Array, ""], state: Carry, values: Hyperparameters) -> tuple[Carry, RoundMetrics]:
-                return rounds.one_round(key, lane_of(params, values), state, round)
-
-            return over_lanes(lane, (axes, 0), (axes, 0))(row_keys, carry, grid)
-
+        lane = partial(rounds.round_of, partial(lane_of, params))
+        row = jax.vmap(lane, (None, 0, axes, None), (axes, 0), axis_size=columns)
+        step = partial(jax.vmap(row, (0, 0, 0, None)), keys(root, seeds), grid)
         carry, metrics = rounds.loop(step, (len(seeds), columns), carry, edges)
         return carry, jax.tree.map(lambda points: jnp.moveaxis(points, 0, -1), metrics)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from jaxtyping import Array, Int, Key, PyTree
 from jaxbandit._core import prng
 from jaxbandit.simulation.metrics import RoundMetrics, measure
 from jaxbandit.types import Agent, Environment, Interaction
+
+Settings = TypeVar("Settings")
 
 
 class Lane(NamedTuple):
@@ -47,6 +49,13 @@ def one_round(key: Key[Array, ""], lane: Lane, carry: Carry, round: Int[Array, "
     weight = jnp.ones(batch_size, jnp.float32)
     interaction = Interaction(seen, decision.action, outcome.reward, weight, round, decision.memory)
     return Carry(state, agent.update(keys[3], carry.agent, interaction)), measure(outcome)
+
+
+def round_of(
+    make_lane: Callable[[Settings], Lane], key: Key[Array, ""], settings: Settings, carry: Carry, round: Int[Array, ""]
+) -> tuple[Carry, RoundMetrics]:
+    """Make the lane of these settings, and do one of its rounds."""
+    return one_round(key, make_lane(settings), carry, round)
 
 
 def simulate(
