@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
+from jaxbandit._core.arrays import floats
+
 Traced: TypeAlias = float | Float[Array, ""]  # a float that a sweep may vary inside one compiled program
 Fact: TypeAlias = str | int | float | Mapping[str, str | int | float]  # one thing that a report says of a world
 
@@ -193,7 +195,7 @@ class TracedFactory(Protocol):
 
 def make_catalogue(features: Float[np.ndarray, "N Da"]) -> Catalogue:
     """Make the items that all users share, with the products of their features."""
-    return Catalogue(jnp.asarray(features), jnp.asarray(pair_products(features)))
+    return Catalogue(floats(features), floats(pair_products(features)))
 
 
 def pair_products(features: np.ndarray) -> np.ndarray:

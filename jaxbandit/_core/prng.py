@@ -11,8 +11,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key, UInt32
 
+THREEFRY = "threefry2x32"
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 MANY = 2**17  # words; so many are kept in memory, while fewer are drawn again wherever they are used
 
@@ -45,13 +47,21 @@ def fold_in(key: Key[Array, ""], number: Int[Array, ""]) -> Key[Array, ""]:
     return _children(key, number.astype(jnp.uint32)) if _is_threefry(key) else jax.random.fold_in(key, number)
 
 
+def root(seed: int) -> Key[Array, ""]:
+    """Make the key of `jax.random.key`, which would compile a program for it."""
+    impl = jax.config.values["jax_default_prng_impl"]
+    if impl != THREEFRY or jax.config.values["jax_enable_x64"]:
+        return jax.random.key(seed)
+    return jax.random.wrap_key_data(jax.device_put(np.array([0, seed % 2**32], np.uint32)), impl=impl)
+
+
 def _is_threefry(key: Key[Array, ""]) -> bool:
-    return str(jax.random.key_impl(key)) == "threefry2x32"
+    return str(jax.random.key_impl(key)) == THREEFRY
 
 
 def _children(key: Key[Array, ""], number: UInt32[Array, "*n"]) -> Key[Array, "*n"]:
     words = _threefry(jax.random.key_data(key), number)
-    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=THREEFRY)
 
 
 def _threefry(key: UInt32[Array, "2"], block: UInt32[Array, "*n"]) -> tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]]:

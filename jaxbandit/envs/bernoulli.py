@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Interval, doc
 from jaxtyping import Array, Float, Key
 
+from jaxbandit._core.arrays import floats
 from jaxbandit._core.errors import InputError
 from jaxbandit.envs.outcome import expected, outcome
 from jaxbandit.types import Context, Environment, Outcome, Spec
@@ -50,5 +51,5 @@ def bernoulli(
         return state, outcome(context, means, action, reward)
 
     spec = Spec(num_actions=len(means), user_dim=1, arm_dim=0, reward_range=(0.0, 1.0))
-    params = BernoulliParams(jnp.array(means, jnp.float32))
+    params = BernoulliParams(floats(means))
     return Environment(spec, lambda key, params: (), observe, respond), params

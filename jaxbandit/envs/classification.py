@@ -5,11 +5,12 @@ How the rows are read lives in `data.labelled`.
 
 from typing import Annotated, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
+from jaxbandit._core.arrays import floats
 from jaxbandit._core.errors import InputError
 from jaxbandit.data import Labelled, load_labelled
 from jaxbandit.envs import sampling
@@ -47,9 +48,7 @@ def classification(
     """
     rows = load_labelled(data, label_column)
     table = _table(rows, reward_table)
-    params = ClassificationParams(
-        jnp.asarray(_standardized(rows.features)), jnp.asarray(rows.label), jnp.asarray(table)
-    )
+    params = ClassificationParams(floats(_standardized(rows.features)), jax.device_put(rows.label), floats(table))
 
     def observe(
         key: Key[Array, ""], params: ClassificationParams, state: tuple[()], batch_size: int

@@ -12,6 +12,7 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.arrays import floats
 from jaxbandit._core.linalg import einsum
 from jaxbandit.envs.linear import Sigma
 from jaxbandit.envs.masks import MinActions, offer_some
@@ -69,7 +70,7 @@ def drifting_linear(
     def init(key: Key[Array, ""], params: DriftParams) -> Array:
         return _unit(key, num_actions, context_dim)
 
-    params = DriftParams(jnp.float32(sigma), jnp.deg2rad(jnp.float32(angle)))
+    params = DriftParams(floats(sigma), jnp.deg2rad(jnp.float32(angle)))
     environment = Environment(Spec(num_actions, context_dim, 0), init, observe, respond)
     return offer_some(environment, min_actions), params
 
@@ -103,7 +104,7 @@ def piecewise(
         return Piece(_unit(key, num_actions, context_dim), jnp.zeros((), jnp.int32))
 
     environment = Environment(Spec(num_actions, context_dim, 0), init, observe, respond)
-    return offer_some(environment, min_actions), PieceParams(jnp.float32(sigma))
+    return offer_some(environment, min_actions), PieceParams(floats(sigma))
 
 
 def _unit(key: Key[Array, ""], *shape: int) -> Float[Array, "K d"]:

@@ -8,10 +8,12 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.arrays import floats
 from jaxbandit._core.linalg import einsum
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
@@ -48,8 +50,8 @@ def linear(
     Source: Guadarrama et al. 2018, "TF-Agents", the "sliding" stationary stochastic environment,
     https://github.com/tensorflow/agents/blob/master/tf_agents/bandits/environments/environment_utilities.py.
     """
-    theta = jnp.arange(num_actions)[:, None] + jnp.arange(context_dim)[None]
-    theta = theta.astype(jnp.float32) / ((context_dim + num_actions) if normalized else 1)
+    theta = np.add.outer(np.arange(num_actions), np.arange(context_dim)).astype(np.float32)
+    theta /= (context_dim + num_actions) if normalized else 1
 
     def observe(key: Key[Array, ""], params: LinearParams, state: tuple[()], batch_size: int) -> tuple[Context, Array]:
         user = _integers(key, -10, 10, batch_size, context_dim)
@@ -57,7 +59,7 @@ def linear(
         return Context(user=user, user_id=jnp.arange(batch_size)), means
 
     environment = Environment(Spec(num_actions, context_dim, 0), lambda key, params: (), observe, _pay)
-    return offer_some(environment, min_actions), LinearParams(theta, jnp.float32(sigma))
+    return offer_some(environment, min_actions), LinearParams(floats(theta), floats(sigma))
 
 
 def linear_per_arm(
@@ -87,7 +89,7 @@ def linear_per_arm(
         return Context(user=user, user_id=jnp.arange(batch_size), arms=arms), means
 
     environment = Environment(Spec(num_actions, user_dim, arm_dim), init, observe, _pay)
-    return offer_some(environment, min_actions), PerArmParams(jnp.float32(sigma))
+    return offer_some(environment, min_actions), PerArmParams(floats(sigma))
 
 
 def _integers(key: Key[Array, ""], start: int, stop: int, *shape: int) -> Float[Array, "..."]:

@@ -11,6 +11,7 @@ from annotated_types import Ge, Interval, doc
 from jaxtyping import Array, Float, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.arrays import floats
 from jaxbandit.envs.outcome import expected, gaussian_outcome
 from jaxbandit.types import Context, Environment, Outcome, Spec, Traced
 
@@ -56,5 +57,5 @@ def wheel(
         return state, gaussian_outcome(key, context, means, action, std)
 
     spec = Spec(num_actions=5, user_dim=2, arm_dim=0)
-    params = WheelParams(jnp.float32(delta), jnp.float32(std), jnp.float32(rim_std))
+    params = WheelParams(floats(delta), floats(std), floats(rim_std))
     return Environment(spec, lambda key, params: (), observe, respond), params

@@ -6,13 +6,12 @@ from functools import partial
 from threading import Event
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 import polars as pl
 from etils import epath
 
 from jaxbandit import reporting
-from jaxbandit._core import processes
+from jaxbandit._core import prng, processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.integers import ceil_div
 from jaxbandit._core.signals import Interrupted, stop_requests
@@ -198,7 +197,7 @@ class Runner:
         rounds_per_call = None if self.observer is None else self.observer.rounds_per_call
         edges = self._edges(group, 0)
         program, tiles = lanes.compile_tiles(
-            jax.random.key(config.seed),
+            prng.root(config.seed),
             group.simulation,
             num_seeds=config.seeds,
             num_points=chunks.points_of_calls(edges, rounds_per_call),

@@ -33,3 +33,12 @@ def test_keys_are_those_of_jax(impl):
     ):
         assert made.dtype == of_jax.dtype
         np.testing.assert_array_equal(jax.random.key_data(made), jax.random.key_data(of_jax))
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**31 - 1, 2**31, 2**32 + 3])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_the_root_of_a_seed_is_that_of_jax(seed, impl):
+    with jax.default_prng_impl(impl):
+        made, of_jax = prng.root(seed), jax.random.key(seed)
+    assert made.dtype == of_jax.dtype
+    np.testing.assert_array_equal(jax.random.key_data(made), jax.random.key_data(of_jax))

@@ -3,10 +3,11 @@
 from typing import Annotated, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, doc
 from jaxtyping import Array, Float, Key
+
+from jaxbandit._core.arrays import floats
 
 UserDrift = Annotated[
     float, Ge(0), doc("step of each user's tastes per round, in standard deviations of all users'; what is seen stays")
@@ -26,7 +27,7 @@ def walk(user: np.ndarray, sd: float) -> Walk | None:
     if sd == 0:
         return None
     columns = user.astype(np.float64)
-    return Walk(*(jnp.asarray(x, jnp.float32) for x in (columns.mean(axis=0), columns.std(axis=0), sd)))
+    return Walk(*(floats(x) for x in (columns.mean(axis=0), columns.std(axis=0), sd)))
 
 
 def step(key: Key[Array, ""], walk: Walk, user: Float[Array, "U r"]) -> Float[Array, "U r"]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from jaxbandit._core.arrays import floats
 from jaxbandit._core.errors import InputError
 from jaxbandit.types import Traced
 
@@ -40,7 +41,7 @@ def reward_params(kind: Reward, mean: float, low: float, high: float, sd: Traced
     choose = np.array([np.prod([(steps - j) / (j + 1) for j in range(k)]) for k in counts])
     good = low + counts * (high - low) / steps >= high - 1 if kind == "binary" else counts < 0
     numbers = (mean, low, high, sd, np.where(good, choose, 0))
-    return RewardParams(*(jnp.asarray(x, jnp.float32) for x in numbers))
+    return RewardParams(*(floats(x) for x in numbers))
 
 
 def reward_range(kind: Reward, low: float, high: float) -> tuple[float, float]:

@@ -11,12 +11,12 @@ https://github.com/tensorflow/agents/tree/master/tf_agents/bandits/environments.
 
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 from annotated_types import doc
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
+from jaxbandit._core.arrays import floats
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit._core.linalg import einsum
@@ -133,12 +133,12 @@ def _world(
 ) -> tuple[Environment[Params, Tastes], Params]:
     """Put a world and its arrays together; `users` and `items` are the weights by which they are drawn."""
     params = Params(
-        user=jnp.asarray(tables.user),
-        user_reward=jnp.asarray(tables.user_reward),
+        user=floats(tables.user),
+        user_reward=floats(tables.user_reward),
         catalogue=make_catalogue(tables.item),
-        item_reward=None if tables.item_reward is None else jnp.asarray(tables.item_reward),
-        users=None if users is None else jnp.asarray(users, jnp.float32),
-        items=None if items is None else jnp.asarray(items, jnp.float32),
+        item_reward=None if tables.item_reward is None else floats(tables.item_reward),
+        users=None if users is None else floats(users),
+        items=None if items is None else floats(items),
         reward=reward_params(pay.reward, tables.mean, tables.low, tables.high, pay.reward_sd),
         walk=drift.walk(tables.user_reward, view.user_drift),
     )
