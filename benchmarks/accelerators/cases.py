@@ -1,6 +1,5 @@
 """Sweeps whose programs are compiled: a name, what is simulated, how many lanes, on how many chips of which targets."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -8,17 +7,16 @@ import jax
 import numpy as np
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config, checked
-from jaxbandit.experiments.world import build, make_environment
+from jaxbandit.experiments.world import build
 from jaxbandit.simulation.lanes import Simulation
 
 PER_CHIP = ("v5e:2x2", "v6e:2x2", "h100")
 AGENT_TARGETS = ("v5e:2x2", "h100")
 USERS, ITEMS = 200_948, 87_585  # of MovieLens 32M
-WORLDS = ("mf-per-arm", "mf", "cascade")
+PER_ARM = {"mf-per-arm": {"factorizer": "svd"}}
+WORLDS = PER_ARM | {"mf": {}, "cascade": {}}
 
 
 class Case(NamedTuple):
@@ -29,7 +27,7 @@ class Case(NamedTuple):
     batch_size: int = 128
     chips: int = 1
     targets: tuple[str, ...] = PER_CHIP
-    worlds: tuple[str, ...] = ("mf-per-arm",)  # the first that the agent takes
+    worlds: dict[str, dict[str, Any]] = PER_ARM  # with their settings; the first that the agent takes
     large: bool = False  # USERS and ITEMS instead of those of the ratings
 
 
@@ -37,6 +35,7 @@ CASES = {
     "linucb concat 64x16": Case(),
     "linucb concat 128x8": Case(configurations=128, seeds=8),
     "linucb concat 1x1": Case(configurations=1, seeds=1),
+    "linucb concat 1x4": Case(configurations=1, seeds=4, chips=4, targets=("v5e:2x2",)),
     "linucb concat 1x1 batch 4096": Case(configurations=1, seeds=1, batch_size=4096),
     "linucb outer 8x8": Case(agent_settings={"features": "outer"}, configurations=8, seeds=8),
     "neural-epsilon-greedy 64x16": Case(agent="neural-epsilon-greedy"),
@@ -51,33 +50,27 @@ CASES = {
 
 def simulation_of(case: Case) -> Simulation:
     """Build the world and the agent, with as many configurations as the case has."""
-    settings = {"agent": case.agent, "agent_settings": case.agent_settings, "batch_size": case.batch_size}
-    simulation = next(in_worlds(case.worlds, settings))
+    simulation = in_first_world(case)
     grid = {name: np.resize(np.asarray(values), case.configurations) for name, values in simulation.grid.items()}
     simulation = simulation._replace(grid=grid)
     return enlarged(simulation) if case.large else simulation
 
 
-def in_worlds(worlds: tuple[str, ...], settings: dict[str, Any]) -> Iterator[Simulation]:
-    for env in worlds:
-        factorizer = {"factorizer": "svd"} if "factorizer" in hyperparameters(ENVIRONMENTS[env]) else {}
-        config = checked(Config(env=env, env_settings=factorizer, **settings))
-        made = make_environment(config.world)
+def in_first_world(case: Case) -> Simulation:
+    settings = {"agent": case.agent, "agent_settings": case.agent_settings, "batch_size": case.batch_size}
+    for env, world_settings in case.worlds.items():
+        config = checked(Config(env=env, env_settings=world_settings, **settings))
         with suppress(InputError):
-            yield build(config, made=made)
+            return build(config)
+    raise InputError(f"agent is {case.agent}: none of {', '.join(case.worlds)} takes it")
 
 
 def enlarged(simulation: Simulation) -> Simulation:
     """Replace the arrays of the world by shapes as of many more users and items: compiling reads no values."""
-    _, users, items = simulation.params, *sizes(simulation)
+    users, items = len(simulation.params.user_reward), len(simulation.params.catalogue.features)
 
     def shape(leaf: Any) -> jax.ShapeDtypeStruct:
         larger = tuple({users: USERS, items: ITEMS}.get(n, n) for n in leaf.shape)
         return jax.ShapeDtypeStruct(larger, leaf.dtype)
 
     return simulation._replace(params=jax.tree.map(shape, simulation.params))
-
-
-def sizes(simulation: Simulation) -> tuple[int, int]:
-    params = simulation.params
-    return len(params.user_reward), len(params.catalogue.features)

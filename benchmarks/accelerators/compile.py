@@ -15,6 +15,7 @@ Run: python benchmarks/accelerators/compile.py --for v5e:2x2 --for h100 [--only 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--case", action="append", help="compile the case of this name, on any target; repeatable")
     parser.add_argument("--chips", type=int, help="chips to spread the lanes over; default: what the case says")
     parser.add_argument("--plain", action="store_true", help="compile the code of a CPU instead of the target's own")
+    parser.add_argument("--no-bundles", action="store_true", help="twice as quick for a TPU; gathers are not counted")
     parser.add_argument("--keep", type=Path, help="keep HLO and what else the compilers write in this directory")
     parser.add_argument("--out", type=Path, help="also write the lines to this file")
     arguments = parser.parse_args()
@@ -52,7 +54,7 @@ def main() -> None:
     for target, name, chips in work:
         settings = {"case": name, "target": target, "chips": chips, "plain": arguments.plain}
         try:
-            report.add(**settings, **compiled(target, name, chips, arguments.plain, arguments.keep))
+            report.add(**settings, **compiled(target, name, chips, arguments))
         except subprocess.CalledProcessError as error:
             failed += 1
             report.add(**settings, error=error.stderr.strip().splitlines()[-1:])
@@ -75,7 +77,7 @@ def chosen(arguments: argparse.Namespace) -> list[tuple[str, str, int]]:
     for target, what in found.items():
         for name, case in CASES.items():
             if name in arguments.case if arguments.case else (arguments.only or "") in name and target in case.targets:
-                chips = arguments.chips or case.chips
+                chips = case.chips if arguments.chips is None else arguments.chips
                 check_chips(chips, target, what, name, case)
                 work.append((target, name, chips))
     if not work:
@@ -91,17 +93,17 @@ def check_chips(chips: int, target: str, what: targets.Target, name: str, case: 
         raise InputError(f"--chips is {chips}, which does not divide the {lanes} lanes of case {name!r}")
 
 
-def compiled(target: str, name: str, chips: int, plain: bool, keep: Path | None) -> dict[str, Any]:
+def compiled(name: str, case: str, chips: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compile in a process of its own and return its line."""
+    target = targets.TARGETS[name]
     with tempfile.TemporaryDirectory() as scratch:
-        label = f"{target}-{name}{'-plain' * plain}".replace(" ", "_").replace(":", "-")
-        dumps = (keep or Path(scratch)).resolve() / label
-        dumps.mkdir(parents=True)
-        command = [sys.executable, PROGRAM, "--for", target, "--case", name, "--chips", str(chips), "--dumps", dumps]
-        variables = targets.environment(targets.TARGETS[target], dumps)
-        got = subprocess.run(
-            [*command, *["--plain"] * plain], env=variables, capture_output=True, text=True, check=True
-        )
+        label = re.sub(r"\W+", "-", f"{name} {case}") + "-plain" * arguments.plain
+        dumps = (arguments.keep or Path(scratch)).resolve() / label
+        dumps.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, PROGRAM, "--for", name, "--case", case, "--chips", str(chips), "--dumps", dumps]
+        command += ["--compiler", target.compiler, *["--plain"] * arguments.plain]
+        variables = targets.environment(target, dumps, bundles=not arguments.no_bundles)
+        got = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
         return json.loads(got.stdout.splitlines()[-1])
 
 

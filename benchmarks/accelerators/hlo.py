@@ -105,7 +105,7 @@ class Module:
         (first, last), direction = found
         if direction in ("GT", "GE"):
             first, last, direction = last, first, {"GT": "LT", "GE": "LE"}[direction]
-        start, end = (self._value(condition, name, at_start=True) for name in (first, last))
+        start, end = self._value(condition, first, at_start=True), self._value(condition, last)
         if start is None or end is None or direction not in ("LT", "LE"):
             return None
         count = end - start + (direction == "LE")

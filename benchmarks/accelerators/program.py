@@ -3,6 +3,8 @@
 import argparse
 import json
 import time
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("--chips", type=int, required=True)
     parser.add_argument("--dumps", type=Path, required=True)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--compiler", required=True)
     arguments = parser.parse_args()
     jax.config.update("jax_enable_compilation_cache", False)
     jax.config.update("jax_traceback_in_locations_limit", -1)
@@ -37,8 +40,8 @@ def compiled(case: cases.Case, target: targets.Target, arguments: argparse.Names
     simulation = cases.simulation_of(case)
     devices = targets.devices(target, arguments.target, arguments.chips)
     tile = lanes.layout(case.configurations, case.seeds, num_devices=len(devices))[0]
-    if arguments.plain:  # as on a CPU, whatever the target
-        platforms.choose = lambda default, **_: default
+    if arguments.plain:  # what is traced then takes the target for a CPU
+        platforms.compiling_for = partial(lambda compiling_for, *_: compiling_for("cpu"), platforms.compiling_for)
     started = time.perf_counter()
     _, lowered = lanes.lower_program(
         simulation, tile.config.shape, key_impl="threefry2x32", num_points=2, devices=devices
@@ -55,6 +58,7 @@ def compiled(case: cases.Case, target: targets.Target, arguments: argparse.Names
     rate = number * case.batch_size / counted[MICROSECONDS_PER_ROUND] / len(devices) * 1e6
     names = {"temporary": "temp", "arguments": "argument", "results": "output", "shared": "alias"}
     return {
+        "by": f"compiler's model: {arguments.compiler} {version(arguments.compiler)}",
         "lanes": number,
         "rows": list(tile.config.shape),
         "batch_size": case.batch_size,

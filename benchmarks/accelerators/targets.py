@@ -18,17 +18,21 @@ EXTRA = "pip install 'jaxbandit[accelerators]'"
 class Target(NamedTuple):
     platform: str  # as JAX names it
     chips: int
-    wheels: tuple[str, ...]  # modules that must be there
+    compiler: str  # the distribution whose version counts
+    modules: tuple[str, ...]  # that must be there
     gigahertz: float = 0.0  # of a TPU: multiplications of a unit of 128 x 128 (v6e: 256 x 256) fill the published peak
 
 
-LIBTPU = ("libtpu",)
-CUDA = ("jax_cuda12_plugin", "jax_plugins.xla_cuda12", "nvidia.cuda_nvcc", "nvidia.cuda_runtime", "nvidia.nvjitlink")
+LIBTPU = "libtpu", ("libtpu",)
+CUDA = (
+    "jax-cuda12-plugin",
+    ("jax_cuda12_plugin", "jax_plugins.xla_cuda12", "nvidia.cuda_nvcc", "nvidia.cuda_runtime", "nvidia.nvjitlink"),
+)
 TARGETS = {
-    "v5e:2x2": Target("tpu", 4, LIBTPU, 1.5),
-    "v5e:4x4": Target("tpu", 16, LIBTPU, 1.5),
-    "v6e:2x2": Target("tpu", 4, LIBTPU, 1.75),
-    "h100": Target("cuda", 1, CUDA),
+    "v5e:2x2": Target("tpu", 4, *LIBTPU, 1.5),
+    "v5e:4x4": Target("tpu", 16, *LIBTPU, 1.5),
+    "v6e:2x2": Target("tpu", 4, *LIBTPU, 1.75),
+    "h100": Target("cuda", 1, *CUDA),
 }
 
 
@@ -40,7 +44,7 @@ def checked(name: str) -> Target:
     """
     if name not in TARGETS:
         raise unknown("target", name, TARGETS)
-    missing = [wheel for wheel in TARGETS[name].wheels if not installed(wheel)]
+    missing = [module for module in TARGETS[name].modules if not installed(module)]
     if missing:
         raise InputError(f"--for is {name}, but its compiler is not installed: no module {missing[0]}; {EXTRA}")
     return TARGETS[name]
@@ -53,8 +57,8 @@ def installed(module: str) -> bool:
         return False
 
 
-def environment(target: Target, dumps: Path) -> dict[str, str]:
-    """Variables of a process that compiles for a target and writes what it makes to a directory."""
+def environment(target: Target, dumps: Path, *, bundles: bool) -> dict[str, str]:
+    """Variables of a process that compiles for a target and writes what it makes, and maybe bundles, to a directory."""
     variables = os.environ | {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
     if target.platform == "tpu":
         # No metadata server is asked, and a lock that another process holds does not matter: there is no chip.
@@ -62,7 +66,7 @@ def environment(target: Target, dumps: Path) -> dict[str, str]:
         dump = (
             f"--xla_jf_dump_to={dumps} --xla_jf_dump_llo_text=true --xla_jf_dump_llo_pass_label_regex=^final_bundles$"
         )
-        return variables | {"LIBTPU_INIT_ARGS": dump}
+        return variables | {"LIBTPU_INIT_ARGS": dump if bundles else ""}
     dump = f"--xla_dump_to={dumps} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=.*advance.*"
     return variables | {"XLA_FLAGS": dump}
 
