@@ -48,20 +48,20 @@ CASES = {
 }
 
 
-def simulation_of(case: Case) -> Simulation:
-    """Build the world and the agent, with as many configurations as the case has."""
-    simulation = in_first_world(case)
+def simulation_of(case: Case) -> tuple[str, Simulation]:
+    """Name the world, and build it and the agent, with as many configurations as the case has."""
+    env, simulation = in_first_world(case)
     grid = {name: np.resize(np.asarray(values), case.configurations) for name, values in simulation.grid.items()}
     simulation = simulation._replace(grid=grid)
-    return enlarged(simulation) if case.large else simulation
+    return env, enlarged(simulation) if case.large else simulation
 
 
-def in_first_world(case: Case) -> Simulation:
+def in_first_world(case: Case) -> tuple[str, Simulation]:
     settings = {"agent": case.agent, "agent_settings": case.agent_settings, "batch_size": case.batch_size}
     for env, world_settings in case.worlds.items():
         config = checked(Config(env=env, env_settings=world_settings, **settings))
         with suppress(InputError):
-            return build(config)
+            return env, build(config)
     raise InputError(f"agent is {case.agent}: none of {', '.join(case.worlds)} takes it")
 
 

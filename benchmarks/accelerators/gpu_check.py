@@ -61,7 +61,7 @@ class Running:
         case: Case = CASES[name]
         if tiny:
             case = case._replace(**{key: min(getattr(case, key), TINY[key]) for key in TINY if key != "rounds"})
-        simulation = simulation_of(case)
+        _, simulation = simulation_of(case)
         started = time.perf_counter()
         self.lanes = lanes.compile_lanes(
             jax.random.key(0), simulation, num_seeds=case.seeds, num_points=1, devices=[device]
@@ -90,7 +90,7 @@ def versions(report: Report, tiny: bool) -> None:
 
 def draws(report: Report, tiny: bool) -> None:
     """Random words, users and arms on the accelerator and on this machine's CPU: they must be equal to the bit."""
-    simulation = simulation_of(CASES[FLAGSHIP])
+    _, simulation = simulation_of(CASES[FLAGSHIP])
     environment = simulation.environment
 
     def drawn(key: jax.Array, params: Any) -> dict[str, jax.Array]:

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def compiled(case: cases.Case, target: targets.Target, arguments: argparse.Namespace) -> dict[str, Any]:
-    simulation = cases.simulation_of(case)
+    env, simulation = cases.simulation_of(case)
     devices = targets.devices(target, arguments.target, arguments.chips)
     tile = lanes.layout(case.configurations, case.seeds, num_devices=len(devices))[0]
     if arguments.plain:  # what is traced then takes the target for a CPU
@@ -59,6 +59,8 @@ def compiled(case: cases.Case, target: targets.Target, arguments: argparse.Names
     names = {"temporary": "temp", "arguments": "argument", "results": "output", "shared": "alias"}
     return {
         "by": f"compiler's model: {arguments.compiler} {version(arguments.compiler)}",
+        "agent": case.agent,
+        "env": env,
         "lanes": number,
         "rows": list(tile.config.shape),
         "batch_size": case.batch_size,
