@@ -1,8 +1,8 @@
-"""Write the README's generated parts: what stands between `<!-- NAME -->` and `<!-- end -->` for each NAME below.
+"""Write the generated parts of the README and of docs/accelerators.md, each between `<!-- NAME -->` and `<!-- end -->`.
 
 Sources: the registries, and in benchmarks/results the summary of a run (run.json), summary and results of a sweep
 (sweep.json, sweep.csv), and the JSON lines of the benchmarks (see speed_tables.py).
-Run: python benchmarks/report.py [--check]     (--check: exit status 1 when the README is out of date, write nothing)
+Run: python benchmarks/report.py [--check]     (--check: exit status 1 when a page is out of date, write nothing)
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerator_tables
 import agent_tables
 import polars as pl
 import speed_tables
@@ -100,32 +101,52 @@ def estimate(value: dict[str, float] | None) -> str:
     return "–" if value is None else f"{value['mean']:.4f} ± {value['stderr']:.4f}"
 
 
-PARTS: dict[str, Callable[[], str]] = {
-    "agents": lambda: registry(AGENTS),
-    "environments": lambda: registry(ENVIRONMENTS),
-    "throughput": speed_tables.throughput,
-    "scaling": speed_tables.scaling,
-    "roofline": speed_tables.roofline,
-    "run": run,
-    "sweep": sweep,
-    "all agents": agent_tables.all_agents,
-    "wheel": agent_tables.wheel,
-    "growth": agent_tables.growth,
+Parts = dict[str, Callable[[], str]]
+PAGES: dict[str, Parts] = {
+    "README.md": {
+        "agents": lambda: registry(AGENTS),
+        "environments": lambda: registry(ENVIRONMENTS),
+        "throughput": speed_tables.throughput,
+        "scaling": speed_tables.scaling,
+        "roofline": speed_tables.roofline,
+        "run": run,
+        "sweep": sweep,
+        "all agents": agent_tables.all_agents,
+        "wheel": agent_tables.wheel,
+        "growth": agent_tables.growth,
+    },
+    "docs/accelerators.md": {
+        "tpu": accelerator_tables.tpu,
+        "gpu": accelerator_tables.gpu,
+        "agents": accelerator_tables.agents,
+        "measured": accelerator_tables.measured,
+    },
 }
 
 
 def main() -> None:
-    path = ROOT / "README.md"
-    old = new = path.read_text()
-    for name, part in PARTS.items():
+    stale = []
+    for page, parts in PAGES.items():
+        path = ROOT / page
+        old = path.read_text()
+        new = written(page, old, parts)
+        if new != old:
+            stale.append(page)
+        if "--check" not in sys.argv:
+            path.write_text(new)
+    if stale and "--check" in sys.argv:
+        sys.exit(f"{' and '.join(stale)} out of date: run python benchmarks/report.py")
+
+
+def written(page: str, text: str, parts: Parts) -> str:
+    """Replace the generated parts of a page."""
+    for name, part in parts.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not pattern.search(new):
-            sys.exit(f"report.py: README.md has no part {name!r}")
-        text = part()
-        new = pattern.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", new)
-    if "--check" in sys.argv:
-        sys.exit("README.md is out of date: run python benchmarks/report.py" if new != old else 0)
-    path.write_text(new)
+        if not pattern.search(text):
+            sys.exit(f"report.py: {page} has no part {name!r}")
+        made = part()
+        text = pattern.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)
+    return text
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the bundles on the way are counted. What waits for memory outside the chip's own
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, sub, xor
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ class Bundle(NamedTuple):
 
 
 class Count(NamedTuple):
-    cycles: int
+    cycles: int | None
     unknown: int  # branches that depend on data; they were not taken
     finished: bool
 
@@ -91,7 +92,9 @@ def bundles(text: str) -> list[Bundle]:
     starts = [*BUNDLE.finditer(text)]
     ends = [match.start() for match in starts[1:]] + [len(text)]
     bodies = [text[match.end() : end] for match, end in zip(starts, ends, strict=True)]
-    regions = {int(n): i for i, body in reversed([*enumerate(bodies)]) for n in REGION.findall(body)}
+    # A region that nobody names is at the last bundle, whose comment says something else.
+    regions = defaultdict(lambda: len(bodies) - 1)
+    regions |= {int(n): i for i, body in reversed([*enumerate(bodies)]) for n in REGION.findall(body)}
     made: list[list[Scalar]] = []
     branches: list[tuple[str, int] | None] = []
     for body in bodies:

@@ -14,9 +14,12 @@ from hlo import Module, Operation, nbytes, shapes
 
 LAUNCH, NODE, GRAPH, WAIT = 2.5, 1.0, 6.0, 15.0  # microseconds: kernel in a stream, in a graph, a graph, host waits
 BANDWIDTH, PEAK = 3.35e6, 67e6  # of an H100: bytes and float32 operations per microsecond
-LINE = re.compile(r"^( *)\d+: (k\w+) *\[[^\]]*\] *(\S*)")
+WRITTEN = ("sequence_after_thunk_passes", "metadata")
+LINE = re.compile(r"^( *)(\d+): (k\w+) *\[[^\]]*\] *(\S*)")
+NAMED = re.compile(r'profile_annotation: "([^"]+)"\s+thunk_id: (\d+)')
 PART = re.compile(r"^ *(condition|body):")
 KERNELS = {"kKernel", "kCustomKernel", "kCopy", "kMemzero", "kMemset32BitValue", "kDynamicSliceFusion"}
+WAITING = {"kWhile", "kConditional"}
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
 DEAREST = 10
 
@@ -53,13 +56,12 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
     """Add up what one turn of the loop over rounds launches."""
     module = Module(hlo)
     loop = module.loop_over_rounds()
-    (thunks,) = dumps.glob("*thunk_sequence_after_thunk_passes.txt")
-    rounds, turns = rounds_of(module, tree(thunks.read_text()))
+    rounds, turns = rounds_of(module, tree(*(one_text(dumps, f"thunk_{what}.txt") for what in WRITTEN)))
     launches = list(launched(rounds.body, turns)) + list(launched(rounds.condition, turns))
     kernels = [launch for launch in launches if launch.thunk.kind in KERNELS]
     graphs = sum(launch.times for launch in launches if launch.thunk.kind == "kCommandBuffer")
-    waits = 1 + sum(launch.times for launch in launches if launch.thunk.kind == "kWhile")
-    others = [launch for launch in launches if launch.thunk.kind not in KERNELS | {"kCommandBuffer", "kWhile"}]
+    waits = 1 + sum(launch.times for launch in launches if launch.thunk.kind in WAITING and not launch.in_graph)
+    others = [launch for launch in launches if launch.thunk.kind not in KERNELS | WAITING | {"kCommandBuffer"}]
     works = {kernel_name(op): (op, work(module, computation, op)) for computation, op, _ in module.executed(loop.body)}
     spent = []
     for launch in kernels + others:
@@ -92,8 +94,14 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
     }
 
 
-def tree(text: str) -> list[Thunk]:
-    """Read the thunks of a program; those of a loop and of a graph are inside it."""
+def one_text(dumps: Path, ending: str) -> str:
+    (path,) = dumps.glob(f"*{ending}")
+    return path.read_text()
+
+
+def tree(text: str, metadata: str) -> list[Thunk]:
+    """Read the thunks of a program; those of a loop and of a graph are inside it. Copies are named by the metadata."""
+    names = {int(number): name.replace(".", "_") for name, number in NAMED.findall(metadata)}
     top = Thunk("", "", -1)
     open_, parts = [top], {}
     for line in text.splitlines():
@@ -103,7 +111,8 @@ def tree(text: str) -> list[Thunk]:
                 open_.pop()
             parts[id(open_[-1])] = part[1]
         elif found := LINE.match(line):
-            thunk = Thunk(found[2], found[3], len(found[1]))
+            number, kind, name = int(found[2]), found[3], found[4]
+            thunk = Thunk(kind, names.get(number, kind) if name in ("", kind) else name, len(found[1]))
             while open_[-1].depth >= thunk.depth:
                 open_.pop()
             parent = open_[-1]
@@ -117,8 +126,7 @@ def rounds_of(module: Module, thunks: list[Thunk]) -> tuple[Thunk, dict[int, int
     turns: dict[int, int | None] = {}
 
     def match(computation: str, thunks: list[Thunk]) -> None:
-        loops = [loop for name in (computation, *calls(module, computation)) for loop in module.loops(name)]
-        for loop, thunk in zip(loops, whiles(thunks), strict=True):
+        for loop, thunk in zip(module.loops(computation), whiles(thunks), strict=True):
             turns[id(thunk)] = loop.trips
             named[loop.operation.name] = thunk
             match(loop.body, thunk.body)
@@ -128,13 +136,8 @@ def rounds_of(module: Module, thunks: list[Thunk]) -> tuple[Thunk, dict[int, int
     return named[module.loop_over_rounds().operation.name], turns
 
 
-def calls(module: Module, computation: str) -> list[str]:
-    ops = module.computations[computation].values()
-    return [name for op in ops if op.opcode == "call" and (name := op.attribute("to_apply"))]
-
-
 def whiles(thunks: list[Thunk]) -> Iterator[Thunk]:
-    """Yield the outermost loops among thunks and the graphs they are in."""
+    """Yield the outermost loops among thunks, in graphs and branches too."""
     for thunk in thunks:
         if thunk.kind == "kWhile":
             yield thunk
@@ -145,7 +148,7 @@ def whiles(thunks: list[Thunk]) -> Iterator[Thunk]:
 def launched(
     thunks: list[Thunk], turns: dict[int, int | None], times: int = 1, *, in_graph: bool = False
 ) -> Iterator[Launch]:
-    """Yield all that is launched, with how often. A loop itself is yielded where the host waits for its condition."""
+    """Yield all that is launched, with how often; of loops and branches those where the host waits for a condition."""
     for thunk in thunks:
         if thunk.kind == "kWhile":
             trips = turns[id(thunk)]
@@ -156,7 +159,9 @@ def launched(
         elif thunk.kind == "kCommandBuffer":
             yield Launch(thunk, times, in_graph)
             yield from launched(thunk.body, turns, times, in_graph=True)
-        elif thunk.kind in ("kSequential", "kConditional"):
+        elif thunk.kind in ("kSequential", "kConditional"):  # of all branches
+            if thunk.kind == "kConditional":
+                yield Launch(thunk, times, in_graph)
             yield from launched(thunk.body, turns, times, in_graph=in_graph)
         else:
             yield Launch(thunk, times, in_graph)

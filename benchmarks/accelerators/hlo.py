@@ -79,9 +79,14 @@ class Module:
         return next(op for op in self.computations[computation].values() if op.is_root)
 
     def loops(self, computation: str) -> list[Loop]:
-        """Loops that stand directly in a computation."""
-        ops = self.computations[computation].values()
-        return [Loop(computation, op, self.trips(computation, op)) for op in ops if op.opcode == "while"]
+        """Loops of a computation, in branches and calls too, but not those inside of other loops."""
+        found = []
+        for op in self.computations[computation].values():
+            if op.opcode == "while":
+                found.append(Loop(computation, op, self.trips(computation, op)))
+            elif op.opcode in ("call", "conditional"):
+                found += [loop for called in called_by(op) for loop in self.loops(called)]
+        return found
 
     def loop_over_rounds(self) -> Loop:
         """Return the outermost loop of unknown length: how many rounds there are is data."""

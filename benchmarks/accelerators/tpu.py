@@ -24,6 +24,7 @@ class Cost(NamedTuple):
 
     estimate: int | None
     bundles: int | None
+    certain: bool  # no branch of these bundles depends on data
 
     @property
     def cycles(self) -> int | None:
@@ -40,15 +41,16 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
     for computation, op, times in module.executed(body):
         if op.opcode in FREE or MADE_UP.search(op.attributes):
             continue
-        cost = Cost(estimate(op), code.get(op.name) or code.get(likeness(module, computation, op)))
+        counted = code.get(op.name) or code.get(likeness(module, computation, op)) or bundles.Count(None, 0, True)
+        cost = Cost(estimate(op), counted.cycles, not counted.unknown and counted.finished)
         if cost.cycles is None:
             missing += [f"{op.name} {short(op)}"] if any(sizes for _, sizes in shapes(op.type)) else []
         else:
             spent.append((times * cost.cycles, op, times, cost))
-    counted = [cost.estimate is None for *_, cost in spent]
+    own = [item for item in spent if item[-1].estimate is None]
     return {
         "cycles_per_round": sum(cycles for cycles, *_ in spent),
-        "of_them_counted_from_bundles": sum(item[0] for item, own in zip(spent, counted, strict=True) if own),
+        "of_them_counted_from_bundles": sum(cycles for cycles, *_ in own),
         "bundles_per_round": sum(times * (cost.bundles or cost.estimate or 0) for _, _, times, cost in spent),
         "kernels_per_round": sum(times for _, _, times, _ in spent),
         "loops": [
@@ -58,6 +60,7 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
         ],
         "collectives_in_loop": module.collectives(body),
         "not_counted": missing,
+        "uncertain": [f"{op.name} {short(op)}" for _, op, _, cost in own if not cost.certain],
         "dearest": dearest(module, spent, lambda item: item[0]),
         "dearest_by_bundles": dearest(module, spent, lambda item: item[2] * (item[3].bundles or 0)),
     }
@@ -89,15 +92,14 @@ def estimate(op: Operation) -> int | None:
     return int(found[1]) if found else None
 
 
-def final_code(module: Module, dumps: Path) -> dict[Any, int]:
-    """Cycles of every operation with code of its own, by its name and by what it looks like: equal ones share code."""
+def final_code(module: Module, dumps: Path) -> dict[Any, bundles.Count]:
+    """Count every operation with code of its own, by its name and by what it looks like: equal ones share code."""
     stands = {op.name: (name, op) for name, ops in module.computations.items() for op in ops.values()}
     files = sorted((match[1], match[2], path) for path in dumps.iterdir() if (match := DUMP.match(path.name)))
-    found: dict[Any, int] = {}
+    found: dict[Any, bundles.Count] = {}
     for _, name, path in files:  # of several tries the last counts
         if name in stands:
-            counted = bundles.count(path.read_text())
-            found[name] = found[likeness(module, *stands[name])] = counted.cycles
+            found[name] = found[likeness(module, *stands[name])] = bundles.count(path.read_text())
     return found
 
 

@@ -136,6 +136,21 @@ condition:
 """
 
 
+METADATA = """thunk_metadata {
+  thunk_info {
+    profile_annotation: "copy.9"
+    thunk_id: 9
+  }
+  thunk_kind: "kCopy"
+}
+"""
+
+
+def write_thunks(directory: Path) -> None:
+    for name, text in zip(gpu.WRITTEN, (THUNKS, METADATA), strict=True):
+        (directory / f"module_0001.jit_advance.thunk_{name}.txt").write_text(text)
+
+
 @pytest.fixture
 def module() -> Module:
     return Module(TPU)
@@ -168,6 +183,10 @@ def test_bundles_are_counted_with_loops_turned_and_delay_slots() -> None:
     assert bundles.count(GATHER) == bundles.Count(BUNDLES_OF_GATHER, unknown=0, finished=True)
 
 
+def test_a_branch_to_the_last_bundle_is_one_to_a_region_that_nobody_names() -> None:
+    assert bundles.count(GATHER.replace("Start/End empty region 8", "exit bundle")).cycles == BUNDLES_OF_GATHER
+
+
 def test_a_branch_that_depends_on_data_is_not_taken_and_told() -> None:
     text = GATHER.replace("%p10_p1 = pnand %p7_p0, %p7_p0", "%p10_p1 = scmp.eq.s32.totalorder %s1_s0, 3")
     assert bundles.count(text) == bundles.Count(BUNDLES_OF_GATHER + 2, unknown=1, finished=True)
@@ -186,7 +205,7 @@ def test_cycles_of_a_round_are_estimates_with_loops_multiplied_out_and_bundles_w
     assert got["kernels_per_round"] == 43
     assert got["collectives_in_loop"] == ["all-reduce"]
     assert got["dearest"][0]["source"][0] == "jaxbandit/agents/linear.py:155"
-    assert not got["not_counted"]
+    assert not got["not_counted"] + got["uncertain"]
 
 
 def test_an_operation_that_nobody_counted_is_told(tmp_path: Path) -> None:
@@ -194,20 +213,38 @@ def test_an_operation_that_nobody_counted_is_told(tmp_path: Path) -> None:
 
 
 def test_kernels_of_a_round_are_counted_in_and_outside_graphs(tmp_path: Path) -> None:
-    (tmp_path / "module_0001.jit_advance.thunk_sequence_after_thunk_passes.txt").write_text(THUNKS)
+    write_thunks(tmp_path)
     got = gpu.summary(TPU, tmp_path)
     assert got["kernels_per_round"] == 2 + 40 * 2 + 1 + 1  # with the comparison that ends the loop over rounds
     assert got["outside_graphs"] == 40 * 2 + 1 + 1
     assert got["graphs_per_round"] == 1
     assert got["host_waits_per_round"] == 1
     assert got["library_calls"] == {"kGemm": 40}
+    assert {"copy_9", "scale", "gather_fusion", "wrapped_compare"} <= {kernel["name"] for kernel in got["dearest"]}
     assert got["us_per_round"] == pytest.approx(gpu.NODE * 2 + gpu.LAUNCH * 82 + gpu.GRAPH + gpu.WAIT)
 
 
 def test_the_host_waits_for_every_loop_of_unknown_length(tmp_path: Path) -> None:
-    (tmp_path / "module_0001.jit_advance.thunk_sequence_after_thunk_passes.txt").write_text(THUNKS)
+    write_thunks(tmp_path)
     moving = TPU.replace("tuple(%next, %scale, %copy.1)", "tuple(%next, %scale, %next)")
     assert gpu.summary(moving, tmp_path)["host_waits_per_round"] == 2
+
+
+def test_the_host_waits_for_a_branch_and_all_branches_count() -> None:
+    text = """000: kConditional   [prev=160 (1) | next=000 (1)]
+  false_branch:
+    001: kCommandBuffer [source | sink]
+        002: kCopy         [source       | sink        ] kCopy
+  true_branch:
+    003: kCustomKernel [source | sink] loop_broadcast_fusion_3 grid: [1, 1, 1] threads: [128, 1, 1]
+"""
+    launches = gpu.launched(gpu.tree(text, ""), {})
+    assert [(launch.thunk.kind, launch.in_graph) for launch in launches] == [
+        ("kConditional", False),
+        ("kCommandBuffer", False),
+        ("kCopy", True),
+        ("kCustomKernel", False),
+    ]
 
 
 def test_a_product_counts_its_operations_and_a_gather_the_bytes_that_it_touches() -> None:
