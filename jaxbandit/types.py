@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from jaxbandit._core.arrays import floats
+from jaxbandit._core.selection import entries
 
 Traced: TypeAlias = float | Float[Array, ""]  # a float that a sweep may vary inside one compiled program
 Fact: TypeAlias = str | int | float | Mapping[str, str | int | float]  # one thing that a report says of a world
@@ -236,5 +237,5 @@ def chosen_arms(context: Context, action: Int[Array, " B"]) -> Float[Array, "B D
         return jnp.take_along_axis(context.arms, action[:, None, None], axis=1, mode="clip")[:, 0]
     item = action
     if context.arm_id is not None:
-        item = jnp.take_along_axis(context.arm_id, action[:, None], axis=1, mode="clip")[:, 0]
+        item = entries(context.arm_id, action)
     return context.catalogue.features[item]

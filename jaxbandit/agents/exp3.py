@@ -8,6 +8,7 @@ from annotated_types import Gt, doc
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbandit._core.hyperparameters import flat_settings
+from jaxbandit._core.selection import entries
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
@@ -35,7 +36,7 @@ def exp3(
     def select(key: Key[Array, ""], state: Float[Array, " K"], context: Context) -> Decision:
         probability = probabilities(state, context)
         action = exploration.draw(key, probability)
-        return Decision(action, jnp.take_along_axis(probability, action[:, None], axis=1, mode="clip")[:, 0])
+        return Decision(action, entries(probability, action))
 
     def update(key: Key[Array, ""], state: Float[Array, " K"], seen: Interaction) -> Float[Array, " K"]:
         reward = settings.to_unit(seen.reward, bounds)

@@ -37,7 +37,7 @@ def greedy(key: Key[Array, ""], scores: Float[Array, "B K"], ties: Ties = "rando
     if ties == "first":
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
     words = prng.bits(key, (scores.shape[0], 1))
-    return platforms.choose(_highest_on_cpu, tpu=_highest, cuda=_highest)(scores, words)
+    return platforms.choose(_highest_on_cpu, tpu=_highest, cuda=_reduced)(scores, words)
 
 
 def _highest(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> Int[Array, " B"]:
@@ -49,6 +49,11 @@ def _highest(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> Int[Ar
     """
     if scores.shape[1] <= FEW_ARMS:
         return _last_standing(scores, words)[2]
+    return _reduced(scores, words)
+
+
+def _reduced(scores: Float[Array, "B K"], words: UInt32[Array, "B 1"]) -> Int[Array, " B"]:
+    """Arm of the highest (score, priority) by one kernel, however few arms there are."""
     return jax.lax.reduce(_offers(scores, words), WORST, _better, (1,))[2]
 
 

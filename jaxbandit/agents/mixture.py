@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError, unknown
 from jaxbandit._core.hyperparameters import Form, flat_settings
+from jaxbandit._core.selection import entries
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.exp3 import gains
 from jaxbandit.agents.settings import RewardRange
@@ -89,10 +90,10 @@ def _select(
     keys = prng.split(key, len(parts) + 1)
     decisions = [part.select(keys[j], state.agents[j], context) for j, part in enumerate(parts)]
     drawn = exploration.draw(keys[-1], jnp.tile(shares[None], (context.user.shape[0], 1)))
-    actions = jnp.stack([decision.action for decision in decisions])
+    actions = jnp.stack([decision.action for decision in decisions], axis=-1)
     memory = tuple(decision.memory for decision in decisions)
-    action = jnp.take_along_axis(actions, drawn[None], axis=0, mode="clip")[0]
-    return Decision(action, Drawn(drawn, shares[drawn], memory))
+    share = entries(jnp.broadcast_to(shares, actions.shape), drawn)
+    return Decision(entries(actions, drawn), Drawn(drawn, share, memory))
 
 
 def _probabilities(parts: Sequence[Agent], least_temperature: Traced) -> Probabilities[MixtureState] | None:

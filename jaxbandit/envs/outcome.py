@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from jaxbandit._core.selection import entries
 from jaxbandit.types import Context, Outcome
 
 
 def expected(means: Float[Array, "B K"], action: Int[Array, " B"]) -> Float[Array, " B"]:
-    """Mean reward of the arm taken. Actions are in range: looking for others, as is the default, costs a pass."""
-    return jnp.take_along_axis(means, action[:, None], axis=1, mode="clip")[:, 0]
+    """Mean reward of the arm taken."""
+    return entries(means, action)
 
 
 def outcome(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
+from jaxbandit._core.selection import entries
 from jaxbandit.types import Agent, Context, Decision, Environment, Interaction
 
 CHUNK_BYTES = 2**24  # of the interactions of all seeds that wait on the device until they are written
@@ -121,7 +122,7 @@ def propensity(
     of its inverse is (1 - (1 - p)^(samples + 1)) / p, close to 1/p.
     """
     if agent.probabilities is not None:
-        exact = _of(agent.probabilities(state, context), action)
+        exact = entries(agent.probabilities(state, context), action)
         return jnp.where(exact > 0, exact, 0.5)  # it was taken, so it tied with the best but for rounding
     hits = jnp.zeros(action.shape)
     if samples:
@@ -147,10 +148,6 @@ def probabilities(
 
     nothing = jnp.zeros((context.user.shape[0], num_actions))
     return jax.lax.scan(draw, nothing, jax.random.split(key, samples))[0] / samples
-
-
-def _of(values: Float[Array, "B K"], action: Int[Array, " B"]) -> Float[Array, " B"]:
-    return jnp.take_along_axis(values, action[:, None], axis=1, mode="clip")[:, 0]
 
 
 def _shown(context: Context) -> dict[str, PyTree]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxbandit._core import platforms
 from jaxbandit._core.linalg import einsum
 from jaxbandit.types import Traced
 
@@ -31,7 +32,7 @@ def _whiten(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float
     """Inverse Cholesky factor of what is left of a matrix, with the noise and the least pivot of every row."""
     dim = matrix.shape[0]
     if dim <= LOOP_DIM:
-        return _sweep(matrix, noise, least)
+        return jnp.tril(platforms.choose(_sweep, tpu=_sweep_on_tpu, cuda=_sweep_unrolled)(matrix, noise, least))
     half = dim // 2
     first = _whiten(matrix[:half, :half], noise[:half], least[:half])
     below = _limited(einsum("ij,kj->ik", matrix[half:, :half], first), matrix, first, noise)  # L21
@@ -54,6 +55,13 @@ def _limited(
 
 
 def _sweep(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
+    """Sweep in a loop, which is compiled soonest."""
+    return _eliminate(matrix, noise, least, unroll=1)
+
+
+def _eliminate(
+    matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"], unroll: int
+) -> Float[Array, "d d"]:
     """Eliminate [M | I] column after column in place: a finished column of M makes room for one of L^-1.
 
     Divisions by the root are not shared, so that compilers keep both vectors instead of computing them anew for each
@@ -74,4 +82,21 @@ def _sweep(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[
         a = jnp.where(index[:, None] == j, row[None], jnp.where(index[:, None] < j, a, after))
         return a, left - below * below
 
-    return jnp.tril(jax.lax.fori_loop(0, matrix.shape[0], eliminate, (matrix, jnp.diagonal(matrix)))[0])
+    start = matrix, jnp.diagonal(matrix)
+    return jax.lax.fori_loop(0, matrix.shape[0], eliminate, start, unroll=unroll)[0]
+
+
+def _sweep_unrolled(
+    matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]
+) -> Float[Array, "d d"]:
+    """Sweep without a loop, of which a GPU would launch each turn on its own: the same numbers in fewer kernels."""
+    return _eliminate(matrix, noise, least, unroll=matrix.shape[0])
+
+
+def _sweep_on_tpu(
+    matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]
+) -> Float[Array, "d d"]:
+    """Sweep many matrices at once, as the vector units of a TPU want it."""
+    from jaxbandit.agents.models import cholesky_tpu  # Pallas, which takes a while to import
+
+    return cholesky_tpu.sweep_all(matrix[None], noise[None], least[None])[0]

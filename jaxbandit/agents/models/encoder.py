@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.integers import ceil_div
 from jaxbandit._core.memory import check_size
+from jaxbandit._core.selection import entries
 from jaxbandit.agents.models import features, replay
 from jaxbandit.agents.models.networks import Tower
 from jaxbandit.agents.models.replay import Replay
@@ -87,7 +88,7 @@ def make_encoder(spec: Spec, layers: tuple[int, ...], buffer_size: int) -> Encod
 
     def encode(params: PyTree, examples: Examples) -> tuple[Array, Array]:
         z, values = apply(params, examples.x)
-        return z, jnp.take_along_axis(values, examples.model[:, None], axis=1, mode="clip")[:, 0]
+        return z, entries(values, examples.model)
 
     def init(key: Key[Array, ""]) -> PyTree:
         return network.init(key, jnp.zeros((1, spec.user_dim + spec.arm_dim)))

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxbandit._core import platforms
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Solution
-from jaxbandit.types import Context, Spec, offered_arms, offered_rows, small_catalogue
+from jaxbandit.types import Catalogue, Context, Spec, offered_arms, offered_rows, small_catalogue
 
 Features = Literal["concat", "hadamard", "outer"]
 ITEMS_PER_ARM = 2  # in the catalogue, for each arm offered: up to so many it is faster to score all items once
@@ -118,7 +119,7 @@ def _dot_arms(context: Context, slope: Float[Array, "#B Da"]) -> Float[Array, "#
 
 def _per_item(context: Context, score: Callable[[Array], Array]) -> Float[Array, "B K"]:
     """Score items once each where that is less work than scoring the offered arms of every user."""
-    catalogue = small_catalogue(context, ITEMS_PER_ARM)
+    catalogue = _scored_items(context)
     return score(offered_arms(context)) if catalogue is None else offered_rows(context, score(catalogue.features))
 
 
@@ -132,26 +133,35 @@ def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Fl
     white = einsum("bd,ed->be", user, solution.whitener[:, :cut])
     per_user = einsum("be,e->b", white * white, jnp.ones(white.shape[1]))  # XLA's fused sum on a CPU is slower
     lower = solution.whitener[cut:]
-    cross = _dot_arms(context, einsum("bd,ed->be", user, 2 * einsum("ia,iu->au", lower[:, cut:], lower[:, :cut])))
-    return jnp.maximum(per_user[:, None] + cross + _quadratic(context, lower[:, cut:]), 0)
+    precision = einsum("ea,ed->ad", lower[:, cut:], lower)  # [P21 P22]
+    cross = _dot_arms(context, einsum("bd,ed->be", user, 2 * precision[:, :cut]))
+    return jnp.maximum(per_user[:, None] + cross + _quadratic(context, precision[:, cut:]), 0)
 
 
-def _quadratic(context: Context, right: Float[Array, "e Da"]) -> Float[Array, "#B K"]:
-    """|W v|^2 of every offered arm; of all items and lanes ONE matrix product where the catalogue is small.
+def _quadratic(context: Context, precision: Float[Array, "Da Da"]) -> Float[Array, "#B K"]:
+    """V'Pv of every offered arm; of all items and lanes ONE matrix product where the catalogue is small.
 
-    The lane's side comes first in it, so that a lane's table is one piece of memory.
+    The lane's side comes first in it, so that a lane's table is one piece of memory. A TPU, which gathers whole rows at
+    the price of an element, takes the products v_i v_j of the offered arms instead, once for all lanes that share them.
     """
+    i, j = np.triu_indices(precision.shape[0])
+    catalogue = _scored_items(context)
+    if catalogue is not None:
+        return offered_rows(context, einsum("p,np->n", precision[i, j], catalogue.pairs))
+    if context.catalogue is not None and _gathers_rows():
+        return einsum("p,bkp->bk", precision[i, j], offered_rows(context, context.catalogue.pairs))
+    arms = offered_arms(context)
+    return jnp.sum(einsum("bka,ac->bkc", arms, precision) * arms, axis=-1)
 
-    def direct(arms: Float[Array, "*n Da"]) -> Float[Array, "*n"]:
-        white = einsum("...d,ed->...e", arms, right)
-        return jnp.sum(white * white, axis=-1)
 
-    catalogue = small_catalogue(context, ITEMS_PER_ARM)
-    if catalogue is None:
-        return direct(offered_arms(context))
-    i, j = np.triu_indices(right.shape[1])
-    table = einsum("p,np->n", einsum("ei,ej->ij", right, right)[i, j], catalogue.pairs)
-    return offered_rows(context, table)
+def _scored_items(context: Context) -> Catalogue | None:
+    """Catalogue whose items are scored once each, where that is less work than scoring the arms of every user."""
+    return small_catalogue(context, 0 if _gathers_rows() else ITEMS_PER_ARM)
+
+
+def _gathers_rows() -> bool:
+    """Whether arms are scored from gathered rows: a table of scores in each lane costs a TPU 11 cycles a row."""
+    return platforms.choose(lambda: False, tpu=lambda: True)()
 
 
 def _outer_variance(context: Context, solution: Solution) -> Float[Array, "B K"]:

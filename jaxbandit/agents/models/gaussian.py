@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxbandit._core import platforms
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.types import Traced
@@ -46,17 +47,37 @@ def update(
 ) -> Posterior:
     """Forget once by gamma and add a batch: A <- gamma A + sum w x x', b <- gamma b + sum w r x, n <- n + #{w > 0}.
 
-    Features may come in parts: products of those that several lanes share are then computed once.
+    Features may come in parts: products of those that several lanes share are then computed once, on a CPU. A GPU and a
+    TPU make one product of all features and the reward: few kernels, and none that is narrower than their units.
     """
     parts = features if isinstance(features, tuple) else (features,)
+    products = platforms.choose(_block_products, tpu=_one_product, cuda=_one_product)
+    precision, moment = products(parts, reward, weight)
+    return Posterior(
+        gamma * state.precision + precision,
+        gamma * state.moment + moment,
+        state.pulls + jnp.sum(weight > 0).astype(jnp.float32),
+    )
+
+
+def _block_products(
+    parts: tuple[Float[Array, "B _"], ...], reward: Float[Array, " B"], weight: Float[Array, " B"]
+) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
+    """Compute sum w x x' and sum w r x, each pair of parts on its own."""
     weighted = [part * weight[:, None] for part in parts]
     lower = [[einsum("bi,bj->ij", w, part) for part in parts[: i + 1]] for i, w in enumerate(weighted)]
     blocks = [[lower[i][j] if j <= i else lower[j][i].T for j in range(len(parts))] for i in range(len(parts))]
-    return Posterior(
-        gamma * state.precision + jnp.block(blocks),
-        gamma * state.moment + jnp.concatenate([einsum("bi,b->i", w, reward) for w in weighted]),
-        state.pulls + jnp.sum(weight > 0).astype(jnp.float32),
-    )
+    return jnp.block(blocks), jnp.concatenate([einsum("bi,b->i", w, reward) for w in weighted])
+
+
+def _one_product(
+    parts: tuple[Float[Array, "B _"], ...], reward: Float[Array, " B"], weight: Float[Array, " B"]
+) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
+    """Compute both as one product [x; r] [x; r]'."""
+    features = jnp.concatenate(parts, axis=1)
+    rows = jnp.concatenate([features, reward[:, None]], axis=1)
+    products = einsum("bi,bj->ij", rows * weight[:, None], rows)
+    return products[:-1, :-1], products[:-1, -1]
 
 
 def update_each(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core import prng
 from jaxbandit._core.memory import check_size
+from jaxbandit._core.selection import entries
 from jaxbandit.agents import settings
 from jaxbandit.agents.models import replay
 from jaxbandit.agents.models.networks import NetworkSettings
@@ -159,8 +160,7 @@ def values_of(spec: Spec, values: Float[Array, "*q B K"], arm: Arm) -> Float[Arr
     """Pick the values of these arms from what was predicted for their `context_of`."""
     if spec.arm_dim:
         return values[..., 0]
-    index = jnp.broadcast_to(arm[:, None], (*values.shape[:-1], 1))
-    return jnp.take_along_axis(values, index, axis=-1, mode="clip")[..., 0]
+    return entries(values, jnp.broadcast_to(arm, values.shape[:-1]))
 
 
 def make_step(optimizer: optax.GradientTransformation, mean_loss: MeanLoss[BatchLike]) -> Step[BatchLike]:
