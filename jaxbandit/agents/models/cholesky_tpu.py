@@ -6,6 +6,7 @@ matrices stays in the fast memory of the core: columns along the first axis, row
 """
 
 from functools import partial
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
 LANES, SUBLANES = 128, 8  # of a vector register
+Ref: TypeAlias = Any  # to the memory of a kernel
 TINY = 1.1754944e-38  # smallest normal number
 
 
@@ -55,7 +57,7 @@ def call(
     return done[:, :dim, :number].transpose(2, 1, 0)
 
 
-def _kernel(dim: int, matrix: Array, noise: Array, least: Array, out: Array, left: Array, inverse: Array) -> None:
+def _kernel(dim: int, matrix: Ref, noise: Ref, least: Ref, out: Ref, left: Ref, inverse: Ref) -> None:
     """Eliminate column after column in place. Registers whose rows are finished are left alone."""
     out[...] = matrix[...]
     for i in range(dim):
@@ -66,7 +68,7 @@ def _kernel(dim: int, matrix: Array, noise: Array, least: Array, out: Array, lef
 
 
 def _eliminate(
-    dim: int, top: int, noise: Array, least: Array, out: Array, left: Array, inverse: Array, j: Array, _: None
+    dim: int, top: int, noise: Ref, least: Ref, out: Ref, left: Ref, inverse: Ref, j: Array, _: None
 ) -> None:
     """Eliminate column j, one of the eight from `top` on, as `cholesky._sweep` does."""
     own = pl.ds(j, 1)
