@@ -1,6 +1,6 @@
 """What a person sees of a run or a sweep: summary, files, pictures, TensorBoard and console. Simulates nothing.
 
-matplotlib, tensorboardX and scipy are slow to import, so only the functions that need them import them, when called.
+matplotlib and scipy are slow to import, so only the functions that need them import them, when called.
 """
 
 from jaxbandit.reporting.console import print_error, print_list, print_rows, print_table

@@ -5,16 +5,14 @@ import math
 import os
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO
 
 from etils import epath
 
 from jaxbandit._core.files import in_bucket, writing
+from jaxbandit.reporting import event_file
 from jaxbandit.reporting.series import named_curves
 from jaxbandit.simulation.metrics import Curves
-
-if TYPE_CHECKING:
-    from tensorboardX.record_writer import RecordWriter
 
 SUFFIX = ".jaxbandit"  # of the event files that a new log replaces
 SECONDS = 30.0  # between two uploads of an event file to a bucket
@@ -35,7 +33,7 @@ class EventLog:
         self._directory = epath.Path(directory)
         self._upload_every = SECONDS if in_bucket(os.fspath(self._directory)) else None
         self._path = self._directory
-        self._file: RecordWriter | None = None
+        self._file: IO[bytes] | _Object | None = None
         self._points = 0  # that are in the file
         self._flushed_at = -math.inf
 
@@ -85,45 +83,23 @@ class EventLog:
             self._file, self._points, self._flushed_at = None, 0, -math.inf
 
     def _open(self) -> list[epath.Path]:
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.record_writer import RecordWriter, register_writer_factory
-
         self._directory.mkdir(parents=True, exist_ok=True)
         earlier = list(self._directory.glob(f"*.tfevents.*{SUFFIX}"))
         # TensorBoard reads files in the order of their names, so the name of a later one must sort after.
-        name = f"events.out.tfevents.{time.time_ns()}{SUFFIX}"
-        self._path = self._directory / name
-        register_writer_factory(_Objects.NAME, _Objects)
-        kind = "" if self._upload_every is None else f"{_Objects.NAME}:"
-        self._file = RecordWriter(kind + os.fspath(self._path))
+        self._path = self._directory / f"events.out.tfevents.{time.time_ns()}{SUFFIX}"
+        self._file = self._path.open("wb") if self._upload_every is None else _Object(self._path)
         now = time.time()
-        self._file.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-        start = SessionLog(status=SessionLog.START)  # "forget all steps >= 0 that you have read"
-        self._file.write(Event(wall_time=now, step=0, session_log=start).SerializeToString())
+        self._file.write(event_file.version(now) + event_file.restart(now))
         return earlier
 
     def _write_points(self, curves: Curves) -> None:
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
         assert self._file is not None
         means = {f"metrics/{name}": values.mean(axis=1) for name, values in named_curves(curves).items()}
         now = time.time()
         for point in range(self._points, len(curves.interactions)):
-            values = [Summary.Value(tag=tag, simple_value=mean[point]) for tag, mean in means.items()]
-            event = Event(wall_time=now, step=int(curves.interactions[point]), summary=Summary(value=values))
-            self._file.write(event.SerializeToString())
+            values = {tag: float(mean[point]) for tag, mean in means.items()}
+            self._file.write(event_file.scalars(now, int(curves.interactions[point]), values))
         self._points = len(curves.interactions)
-
-
-class _Objects:
-    """How tensorboardX opens the files of a bucket."""
-
-    NAME = "jaxbandit-object"
-
-    @staticmethod
-    def open(path: str) -> "_Object":
-        return _Object(epath.Path(path.removeprefix(f"{_Objects.NAME}:")))
 
 
 class _Object:

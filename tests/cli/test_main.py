@@ -13,6 +13,8 @@ from jaxbandit.experiments.config import read_config
 from jaxbandit.vertex.machines import MACHINES
 from tests.command_line import ROOT, SMALL, assert_refused, call, shell
 
+HEAVY = {"orbax.checkpoint", "matplotlib", "tensorboardX", "google.cloud.storage", "flax", "optax", "chex", "scipy"}
+
 
 @pytest.mark.parametrize(
     ("what", "names"),
@@ -55,8 +57,20 @@ def test_help_does_not_wait_for_jax() -> None:
 def test_bad_input_does_not_wait_for_what_only_results_need() -> None:
     code = "import sys\nfrom jaxbandit.cli.main import main\ntry: main(['run', '--alpha', 'x'])\nexcept SystemExit: "
     code += "pass\n"
-    code += "assert 'jax' in sys.modules and not {'orbax', 'matplotlib', 'tensorboardX'} & set(sys.modules)"
+    code += "assert 'jax' in sys.modules and not {'orbax', 'matplotlib', 'flax', 'optax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+
+def test_the_first_chunk_does_not_wait_for_what_it_does_not_need(tmp_path) -> None:
+    code = "import sys\nfrom jaxbandit.cli.main import main\nfrom jaxbandit.experiments.run import Follower\n"
+    code += "def follow(self, work, state):\n    original(self, work, state)\n"
+    code += f"    print(sorted({HEAVY} & set(sys.modules)))\n    sys.exit()\n"
+    code += "original, Follower.follow = Follower.follow, follow\nmain(sys.argv[1:])"
+    flags = ("run", "--env", "wheel", "--batch-size", "2", "--training-loops", "1", "--seeds", "1", "--out", "run")
+    told = subprocess.run(
+        [sys.executable, "-c", code, *flags], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert told.stdout == "[]\n"
 
 
 def test_a_shell_sees_one_line_and_status_2(tmp_path) -> None:

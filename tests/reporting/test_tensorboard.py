@@ -4,9 +4,11 @@ import time
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.reporting import EventLog
+from jaxbandit.reporting import EventLog, event_file
 
 
 def read_events(path):
@@ -82,3 +84,21 @@ def test_a_log_without_rows_makes_no_file(tmp_path):
     with EventLog(tmp_path / "tensorboard"):
         pass
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_records_are_those_of_tensorboardx_byte_for_byte(tmp_path):
+    path, seconds, values = tmp_path / "events", 1_700_000_000.25, {"metrics/regret": 0.1, "größe": float("nan")}
+    file = RecordWriter(str(path))
+    for event in (
+        Event(wall_time=seconds, file_version="brain.Event:2"),
+        Event(wall_time=seconds, session_log=SessionLog(status=SessionLog.START)),
+        Event(
+            wall_time=seconds,
+            step=2**40 + 300,
+            summary=Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]),
+        ),
+    ):
+        file.write(event.SerializeToString())
+    file.close()
+    parts = event_file.version(seconds), event_file.restart(seconds), event_file.scalars(seconds, 2**40 + 300, values)
+    assert b"".join(parts) == path.read_bytes()
