@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 from jaxbandit._core import prng
 from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.models import groups
 from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
@@ -40,10 +41,9 @@ def bernoulli_ts(spec: Spec, *, rewards: RewardRange = RewardRange()) -> Agent[B
 
     def update(key: Key[Array, ""], state: Beta, seen: Interaction) -> Beta:
         reward = settings.to_unit(seen.reward, bounds)
-        pulled = jax.nn.one_hot(seen.action, spec.num_actions) * seen.weight[:, None]
         return Beta(
-            state.alpha + jnp.sum(pulled * reward[:, None], axis=0),
-            state.beta + jnp.sum(pulled * (1 - reward)[:, None], axis=0),
+            groups.add_rows(state.alpha, seen.action, seen.weight * reward),
+            groups.add_rows(state.beta, seen.action, seen.weight * (1 - reward)),
         )
 
     return Agent(lambda key: Beta(jnp.ones(spec.num_actions), jnp.ones(spec.num_actions)), select, update)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Key
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.linear import make_model
-from jaxbandit.agents.models import features
+from jaxbandit.agents.models import features, gaussian
 from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.agents.models.gaussian import Posterior, Solution
 from jaxbandit.agents.settings import LinearSettings
@@ -55,7 +55,6 @@ def predict(
     whitener = inverse_cholesky(precision, least=ridge)
     beta = einsum("ei,ej,j->i", whitener, whitener, ridge * jnp.sum(solution.mean, axis=0))
     share = ridge * einsum("bi,kij->bkj", user, inverse)
-    own = einsum("bd,ked->bke", user, solution.whitener)
     common = einsum("bkd,ed->bke", share, whitener)
     mean = einsum("bd,kd->bk", user, solution.mean) + einsum("bkd,d->bk", share, beta)
-    return mean, jnp.sum(own * own, axis=-1) + jnp.sum(common * common, axis=-1)
+    return mean, gaussian.variance_each(solution, user) + jnp.sum(common * common, axis=-1)

@@ -175,8 +175,7 @@ def _disjoint(spec: Spec, linear: LinearSettings, gamma: Traced) -> Model:
 
     def update(state: Posterior, seen: Interaction) -> Posterior:
         user = features.with_bias(seen.context.user, linear.add_bias)
-        one_hot = jax.nn.one_hot(seen.action, spec.num_actions)
-        return gaussian.update_each(state, one_hot, user, seen.reward, seen.weight, gamma)
+        return gaussian.update_each(state, seen.action, user, seen.reward, seen.weight, gamma)
 
     solve = partial(gaussian.solve, tikhonov_weight=linear.tikhonov_weight)
     return Model(dim, lambda: gaussian.init(dim, spec.num_actions), solve, predict, perturb, update)

@@ -17,7 +17,7 @@ from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import settings
 from jaxbandit.agents.linear import Model, Rule, make_model, sampling_rule, upper_bound_rule
-from jaxbandit.agents.models import features, gaussian
+from jaxbandit.agents.models import features, gaussian, groups
 from jaxbandit.agents.models.gaussian import Posterior, Solution
 from jaxbandit.agents.settings import LinearSettings, RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced, chosen_arms
@@ -45,7 +45,7 @@ class Laplace(NamedTuple):
 class Batch(NamedTuple):
     """What models learn from."""
 
-    member: Float[Array, "B M"]  # one-hot: the model of each interaction
+    model: Int[Array, " B"]  # of each interaction
     features: Float[Array, "B d"]
     reward: Float[Array, " B"]  # in [0, 1]
     weight: Float[Array, " B"]
@@ -88,13 +88,13 @@ def learn(state: Laplace, batch: Batch, ridge: Traced, newton_steps: int) -> Lap
 
     def curvature(mean: Float[Array, "M d"]) -> Float[Array, "M d d"]:
         chance = jax.nn.sigmoid(_logits(batch, mean))
-        each = batch.member * (batch.weight * chance * (1 - chance))[:, None]
-        return state.precision + einsum("bk,bi,bj->kij", each, batch.features, batch.features)
+        bent = batch.features * (batch.weight * chance * (1 - chance))[:, None]
+        return groups.add_products(state.precision, batch.model, bent, batch.features)
 
     def step(_: Int[Array, ""], mean: Float[Array, "M d"]) -> Float[Array, "M d"]:
         logit, offset = _logits(batch, mean), mean - state.mean
         residual = batch.weight * (batch.reward - jax.nn.sigmoid(logit))
-        gradient = einsum("bk,bi,b->ki", batch.member, batch.features, residual) - _times(state, ridge, offset)
+        gradient = groups.add_rows(-_times(state, ridge, offset), batch.model, batch.features * residual[:, None])
         newton = gaussian.solve(Posterior(curvature(mean), gradient, jnp.zeros(mean.shape[:1])), ridge).mean
         return mean + _share(state, batch, ridge, logit, offset, newton)[:, None] * newton
 
@@ -115,13 +115,13 @@ def _share(
     line = logit[None] + share * _logits(batch, newton)[None]
     loss = batch.weight[None] * (jax.nn.softplus(line) - batch.reward[None] * line)
     slope, bend = (einsum("ki,ki->k", _times(state, ridge, newton), x)[None] for x in (offset, newton))
-    cost = einsum("sb,bk->sk", loss, batch.member) + share * slope + 0.5 * share**2 * bend
+    cost = groups.add_rows((share * slope + 0.5 * share**2 * bend).T, batch.model, loss.T).T
     falls = cost <= cost[-1:] + 1e-6 * jnp.abs(cost[-1:])
     return share[jnp.argmax(falls, axis=0), 0]
 
 
 def _logits(batch: Batch, theta: Float[Array, "M d"]) -> Float[Array, " B"]:
-    return jnp.sum(batch.member * einsum("bi,ki->bk", batch.features, theta), axis=-1)
+    return jnp.sum(batch.features * theta[batch.model], axis=-1)
 
 
 def _times(state: Laplace, ridge: Traced, vector: Float[Array, "M d"]) -> Float[Array, "M d"]:
@@ -156,12 +156,12 @@ def _batches(spec: Spec, logistic: LogisticSettings) -> Callable[[Interaction], 
 
     def batch_of(seen: Interaction) -> Batch:
         if spec.arm_dim:
-            member = jnp.ones((seen.action.shape[0], 1))
+            model = jnp.zeros_like(seen.action)
             arms = chosen_arms(seen.context, seen.action)
             x = features.joint(linear.features, linear.add_bias, seen.context.user, arms)
         else:
-            member = jax.nn.one_hot(seen.action, spec.num_actions)
+            model = seen.action
             x = features.with_bias(seen.context.user, linear.add_bias)
-        return Batch(member, x, settings.to_unit(seen.reward, bounds), seen.weight)
+        return Batch(model, x, settings.to_unit(seen.reward, bounds), seen.weight)
 
     return batch_of

@@ -222,7 +222,7 @@ def _bound(
 
 
 def _learn(state: Posterior, model: Array, z: Array, reward: Array, weight: Array) -> Posterior:
-    return gaussian.update_each(state, jax.nn.one_hot(model, state.pulls.shape[0]), z, reward, weight)
+    return gaussian.update_each(state, model, z, reward, weight)
 
 
 def _predict(z: Float[Array, "B *K d"], solution: Solution) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:

@@ -153,7 +153,7 @@ def test_logistic_regression_equals_the_mode_found_in_float64(spec):
 def test_a_newton_step_that_overshoots_is_halved():
     # Far out on the flat side of the sigmoid the full step lands still farther out on the other side.
     start = logistic.Laplace(jnp.full((1, 1), -6.0), jnp.zeros((1, 1, 1)))
-    batch = logistic.Batch(jnp.ones((8, 1)), jnp.ones((8, 1)), jnp.ones(8), jnp.ones(8))
+    batch = logistic.Batch(jnp.zeros(8, jnp.int32), jnp.ones((8, 1)), jnp.ones(8), jnp.ones(8))
     mode, _ = textbook.logistic(np.full(1, -6.0), np.full((1, 1), 0.01), np.ones((8, 1)), np.ones(8), np.ones(8))
     close(logistic.learn(start, batch, 0.01, 30).mean[0], mode)
 

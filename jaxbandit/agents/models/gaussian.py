@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxbandit._core import platforms
 from jaxbandit._core.linalg import einsum
+from jaxbandit.agents.models import groups
 from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.types import Traced
 
@@ -82,19 +83,18 @@ def _one_product(
 
 def update_each(
     state: Posterior,
-    model: Float[Array, "B K"],
+    model: Int[Array, " B"],
     features: Float[Array, "B d"],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
     gamma: Traced = 1.0,
 ) -> Posterior:
-    """Update K posteriors by one batch; `model` is one-hot. All of them forget once."""
-    weighted = model * weight[:, None]
-    pulls = state.pulls + jnp.sum(weighted > 0, axis=0).astype(jnp.float32)
+    """Update K posteriors by one batch, row i for model[i]. All of them forget once."""
+    weighted = features * weight[:, None]
     return Posterior(
-        gamma * state.precision + einsum("bk,bi,bj->kij", weighted, features, features),
-        gamma * state.moment + einsum("bk,bi,b->ki", weighted, features, reward),
-        pulls,
+        groups.add_products(gamma * state.precision, model, weighted, features),
+        groups.add_rows(gamma * state.moment, model, weighted * reward[:, None]),
+        groups.add_rows(state.pulls, model, (weight > 0).astype(jnp.float32)),
     )
 
 
@@ -122,8 +122,13 @@ def predict(
 
 def predict_each(solution: Solution, features: Float[Array, "B d"]) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
     """Mean x'theta and variance x'M^-1x of each of K models at every row of `features`."""
-    white = einsum("bd,ked->bke", features, solution.whitener)
-    return einsum("bd,kd->bk", features, solution.mean), jnp.sum(white * white, axis=-1)
+    return einsum("bd,kd->bk", features, solution.mean), variance_each(solution, features)
+
+
+def variance_each(solution: Solution, features: Float[Array, "B d"]) -> Float[Array, "B K"]:
+    """Variance x'M^-1x of each of K models at every row: |W x|^2, summed where the rows lie side by side in memory."""
+    white = einsum("ked,bd->keb", solution.whitener, features)
+    return jnp.sum(white * white, axis=1).T
 
 
 def sample(solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B d"]:

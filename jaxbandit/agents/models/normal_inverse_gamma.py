@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxbandit._core import prng
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian as posterior
+from jaxbandit.agents.models import groups
 from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.agents.models.gaussian import Posterior, Solution
 from jaxbandit.types import Traced
@@ -50,28 +51,21 @@ def update(
 
     Only models that the batch can touch are solved again: B of them where it is smaller than K.
     """
-    few = model.shape[0] < state.shape.shape[0]
-    touched = model if few else jnp.arange(state.shape.shape[0], dtype=jnp.int32)
-    old = jax.tree.map(lambda leaf: leaf[touched], state) if few else state
-    member = (model[:, None] == touched[None]).astype(jnp.float32)
-    gaussian = posterior.update_each(old.gaussian, member, features, reward, weight)
-    solution = posterior.solve(gaussian, tikhonov_weight)
-    if features.shape[0] <= features.shape[1]:
-        white = _whiten(old.solution, None if few else model, features)
-        predicted = jnp.sum(features * state.solution.mean[model], axis=-1)
-        surprise = einsum("bm,b->m", member, _surprise(white, model, reward - predicted, weight))
+    num_models = state.shape.shape[0]
+    gaussian = posterior.update_each(state.gaussian, model, features, reward, weight)
+    if model.shape[0] < num_models:
+        solved = posterior.solve(jax.tree.map(lambda leaf: leaf[model], gaussian), tikhonov_weight)
+        solution = jax.tree.map(lambda leaf, part: leaf.at[model].set(part), state.solution, solved)
     else:
-        surprise = _least_squares(old, solution, member, features, reward, weight, tikhonov_weight)
-    new = NIG(gaussian, solution, old.shape + 0.5 * einsum("bm,b->m", member, weight), old.scale + 0.5 * surprise)
-    return jax.tree.map(lambda leaf, part: leaf.at[touched].set(part), state, new) if few else new
-
-
-def _whiten(solution: Solution, model: Int[Array, " B"] | None, features: Float[Array, "B d"]) -> Float[Array, "B d"]:
-    """L^-1 x of each row's model; None: row i belongs to the i-th."""
-    if model is None:
-        return einsum("bed,bd->be", solution.whitener, features)
-    white = einsum("bd,ked->bke", features, solution.whitener)
-    return jnp.take_along_axis(white, model[:, None, None], axis=1, mode="clip")[:, 0]
+        solution = posterior.solve(gaussian, tikhonov_weight)
+    if features.shape[0] <= features.shape[1]:
+        white = einsum("bed,bd->be", state.solution.whitener[model], features)
+        predicted = jnp.sum(features * state.solution.mean[model], axis=-1)
+        surprise = groups.add_rows(jnp.zeros(num_models), model, _surprise(white, model, reward - predicted, weight))
+    else:
+        surprise = _least_squares(state, solution, model, features, reward, weight, tikhonov_weight)
+    shape = groups.add_rows(state.shape, model, 0.5 * weight)
+    return NIG(gaussian, solution, shape, state.scale + 0.5 * surprise)
 
 
 def _surprise(
@@ -91,17 +85,17 @@ def _surprise(
 def _least_squares(
     old: NIG,
     new: Solution,
-    member: Float[Array, "B M"],
+    model: Int[Array, " B"],
     features: Float[Array, "B d"],
     reward: Float[Array, " B"],
     weight: Float[Array, " B"],
     tikhonov_weight: Traced,
-) -> Float[Array, " M"]:
+) -> Float[Array, " K"]:
     """e'(I + X M^-1 X')^-1 e of a large batch: the minimum over t of |r - X t|^2 + (t - theta)' M (t - theta)."""
-    left = reward[:, None] - einsum("bd,md->bm", features, new.mean)
+    left = reward - jnp.sum(features * new.mean[model], axis=-1)
     step = new.mean - old.solution.mean
-    moved = einsum("mi,mij,mj->m", step, old.gaussian.precision, step) + tikhonov_weight * jnp.sum(step**2, axis=-1)
-    return jnp.sum(member * weight[:, None] * left**2, axis=0) + jnp.maximum(moved, 0.0)
+    moved = einsum("ki,kij,kj->k", step, old.gaussian.precision, step) + tikhonov_weight * jnp.sum(step**2, axis=-1)
+    return groups.add_rows(jnp.maximum(moved, 0.0), model, weight * left**2)
 
 
 def sample_variance(key: Key[Array, ""], state: NIG, a0: Traced, b0: Traced, count: int) -> Float[Array, "count K"]:
@@ -122,9 +116,8 @@ def sample_scores(
     Given sigma^2~, x'theta~ is normal and the models are independent, so no draw is needed for each parameter.
     """
     variance_key, noise_key = prng.split(key)
-    white = einsum("bd,ked->bke", features, state.solution.whitener)
-    variance = sample_variance(variance_key, state, a0, b0, features.shape[0]) * jnp.sum(white**2, axis=-1)
-    mean = einsum("bd,kd->bk", features, state.solution.mean)
+    mean, variance = posterior.predict_each(state.solution, features)
+    variance = variance * sample_variance(variance_key, state, a0, b0, features.shape[0])
     return mean + jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
 
 

@@ -66,7 +66,7 @@ def test_update_each_equals_an_update_of_each_model_with_its_rows():
     x, reward, weight = normal(0, 40, 5), normal(1, 40), jnp.abs(normal(2, 40))
     model = jnp.arange(40) % 3
     old = jax.tree.map(lambda *rows: jnp.stack(rows), *[learned(5, seed=s)[0] for s in range(4)])
-    new = gaussian.update_each(old, jax.nn.one_hot(model, 4), x, reward, weight, 0.9)
+    new = gaussian.update_each(old, model, x, reward, weight, 0.9)
     for k in range(4):
         mine = model == k
         alone = gaussian.update(jax.tree.map(lambda s, k=k: s[k], old), x[mine], reward[mine], weight[mine], 0.9)
@@ -75,10 +75,8 @@ def test_update_each_equals_an_update_of_each_model_with_its_rows():
 
 def test_gamma_forgets_once_per_update_on_every_model_ever_pulled():
     x, reward = normal(0, 8, 3), normal(1, 8)
-    first = gaussian.update_each(
-        gaussian.init(3, 2), jax.nn.one_hot(jnp.zeros(8, jnp.int32), 2), x, reward, jnp.ones(8)
-    )
-    second = gaussian.update_each(first, jax.nn.one_hot(jnp.ones(8, jnp.int32), 2), x, reward, jnp.ones(8), 0.5)
+    first = gaussian.update_each(gaussian.init(3, 2), jnp.zeros(8, jnp.int32), x, reward, jnp.ones(8))
+    second = gaussian.update_each(first, jnp.ones(8, jnp.int32), x, reward, jnp.ones(8), 0.5)
     np.testing.assert_allclose(second.precision[0], 0.5 * first.precision[0], rtol=1e-6)
     np.testing.assert_allclose(second.moment[0], 0.5 * first.moment[0], rtol=1e-6)
     np.testing.assert_allclose(second.precision[1], first.precision[0], rtol=1e-6)
@@ -88,7 +86,9 @@ def test_gamma_forgets_once_per_update_on_every_model_ever_pulled():
 def test_an_update_of_weight_zero_changes_nothing():
     state, x, reward = learned(4)
     same = gaussian.update(state, x, reward, jnp.zeros(40))
-    each = gaussian.update_each(jax.tree.map(lambda s: s[None], state), jnp.ones((40, 1)), x, reward, jnp.zeros(40))
+    each = gaussian.update_each(
+        jax.tree.map(lambda s: s[None], state), jnp.zeros(40, jnp.int32), x, reward, jnp.zeros(40)
+    )
     jax.tree.map(np.testing.assert_array_equal, same, state)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), each, state)
 
