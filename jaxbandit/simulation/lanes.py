@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
 
-from jaxbandit._core import memory, platforms, processes
+from jaxbandit._core import memory, platforms, prng, processes
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.integers import ceil_div
 from jaxbandit.simulation import rounds
@@ -239,7 +239,7 @@ def _row_functions(
         return Lane(environment, params, simulation.factory(**hyperparameters), simulation.batch_size)
 
     def keys(root: Array, seeds: Array) -> Key[Array, " R"]:
-        return seed_keys(jax.random.wrap_key_data(root, impl=key_impl), seeds)
+        return seed_keys(prng.fused(jax.random.wrap_key_data(root, impl=key_impl)), seeds)
 
     def begin(root: Array, seeds: Array, params: PyTree, grid: Mapping[str, Array]) -> Carry:
         def lane(key: Key[Array, ""], hyperparameters: Hyperparameters) -> Carry:

@@ -31,8 +31,20 @@ def test_keys_are_those_of_jax(impl):
         (prng.fold_in(key, number), jax.random.fold_in(key, number)),
         (prng.fold_in(key, -number), jax.random.fold_in(key, -number)),
     ):
-        assert made.dtype == of_jax.dtype
         np.testing.assert_array_equal(jax.random.key_data(made), jax.random.key_data(of_jax))
+
+
+@pytest.mark.parametrize("draw", [jax.random.normal, jax.random.gumbel, jax.random.exponential, jax.random.rademacher])
+def test_all_draws_of_a_fused_key_are_those_of_jax(draw):
+    keys = jax.random.split(jax.random.key(3), 2)
+    fused = jax.jit(jax.vmap(lambda key: draw(prng.fused(key), (3, 5))))(keys)
+    np.testing.assert_array_equal(fused, jax.jit(jax.vmap(lambda key: draw(key, (3, 5))))(keys))
+
+
+@pytest.mark.parametrize("width", ["uint8", "uint16"])
+def test_words_of_other_widths_are_those_of_jax(width):
+    key = jax.random.key(3)
+    np.testing.assert_array_equal(jax.random.bits(prng.fused(key), (5,), width), jax.random.bits(key, (5,), width))
 
 
 @pytest.mark.parametrize("seed", [0, 5, 2**31 - 1, 2**31, 2**32 + 3])
