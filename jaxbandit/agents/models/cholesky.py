@@ -5,16 +5,21 @@ S_ij^2 <= d_i d_j. Below about eps M_ii it is nothing but noise. So each S_ij is
 exact arithmetic never meets it, and features that repeat each other end in no nan, whatever the ridge.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxbandit._core import platforms
+from jaxbandit._core.batching import all_at_once
+from jaxbandit._core.integers import ceil_div
 from jaxbandit._core.linalg import einsum
 from jaxbandit.types import Traced
 
 LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 NOISE = 4.0  # of a diagonal element, in units of its last place
+WIDE, BLOCK, VECTOR = 48, 128, 16  # matrices: from here on side by side, so many of them, a multiple of so many
 
 
 def inverse_cholesky(matrix: Float[Array, "d d"], least: Traced = 0.0) -> Float[Array, "d d"]:
@@ -55,13 +60,38 @@ def _limited(
 
 
 def _sweep(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
-    """Sweep in a loop, which is compiled soonest."""
-    return _eliminate(matrix, noise, least, unroll=1)
+    """Sweep in a loop, which is compiled soonest; side by side with all lanes and models."""
+    return _sweep_all(matrix[None], noise[None], least[None])[0]
+
+
+@all_at_once
+def _sweep_all(
+    matrix: Float[Array, "n d d"], noise: Float[Array, "n d"], least: Float[Array, "n d"]
+) -> Float[Array, "n d d"]:
+    """Sweep few matrices one after the other; of many, as many as stay in the cache with equal elements side by side.
+
+    Rows of a matrix are too short for a CPU's vectors: XLA unrolls loops of up to 32 turns in place of using them.
+    """
+    number, sweep = matrix.shape[0], partial(_eliminate, unroll=1)
+    if number < WIDE:
+        return jax.vmap(sweep)(matrix, noise, least)
+    blocks = ceil_div(number, BLOCK)
+    size = ceil_div(ceil_div(number, blocks), VECTOR) * VECTOR
+
+    def block(part: tuple[Array, ...]) -> Float[Array, "n d d"]:
+        return jnp.moveaxis(sweep(*(jnp.moveaxis(x, 0, -1) for x in part)), -1, 0)
+
+    def filled(x: Array) -> Array:
+        full = jnp.pad(x, ((0, blocks * size - number), *((0, 0),) * (x.ndim - 1)), mode="wrap")
+        return full.reshape(blocks, size, *x.shape[1:])
+
+    done = jax.lax.map(block, jax.tree.map(filled, (matrix, noise, least)))
+    return done.reshape(-1, *matrix.shape[1:])[:number]
 
 
 def _eliminate(
-    matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"], unroll: int
-) -> Float[Array, "d d"]:
+    matrix: Float[Array, "d d *n"], noise: Float[Array, "d *n"], least: Float[Array, "d *n"], unroll: int
+) -> Float[Array, "d d *n"]:
     """Eliminate [M | I] column after column in place: a finished column of M makes room for one of L^-1.
 
     Divisions by the root are not shared, so that compilers keep both vectors instead of computing them anew for each
@@ -71,7 +101,7 @@ def _eliminate(
 
     def eliminate(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         a, left = carry
-        index = jnp.arange(a.shape[0], dtype=jnp.int32)
+        index = jnp.arange(a.shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (a.ndim - 2))
         row, column = a[j], a[:, j]
         spare = jnp.maximum(left - noise, 0.0)
         excess = jnp.maximum(column * column / jnp.maximum(spare * spare[j], tiny), 1.0)
@@ -82,7 +112,7 @@ def _eliminate(
         a = jnp.where(index[:, None] == j, row[None], jnp.where(index[:, None] < j, a, after))
         return a, left - below * below
 
-    start = matrix, jnp.diagonal(matrix)
+    start = matrix, jnp.moveaxis(jnp.diagonal(matrix), -1, 0)
     return jax.lax.fori_loop(0, matrix.shape[0], eliminate, start, unroll=unroll)[0]
 
 

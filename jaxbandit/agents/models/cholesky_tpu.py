@@ -14,25 +14,19 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
+from jaxbandit._core.batching import all_at_once
+
 LANES, SUBLANES = 128, 8  # of a vector register
 Ref: TypeAlias = Any  # to the memory of a kernel
 TINY = 1.1754944e-38  # smallest normal number
 
 
-@jax.custom_batching.custom_vmap
+@all_at_once
 def sweep_all(
     matrix: Float[Array, "n d d"], noise: Float[Array, "n d"], least: Float[Array, "n d"]
 ) -> Float[Array, "n d d"]:
     """Eliminate [M | I] of each matrix; what is above the diagonal has no meaning."""
     return call(matrix, noise, least)
-
-
-@sweep_all.def_vmap
-def _flat(size: int, batched: list[bool], *arguments: Array) -> tuple[Array, bool]:
-    """Lay the lanes of a `vmap` flat."""
-    full = [x if own else jnp.broadcast_to(x, (size, *x.shape)) for x, own in zip(arguments, batched, strict=True)]
-    done = sweep_all(*(x.reshape(-1, *x.shape[2:]) for x in full))
-    return done.reshape(size, -1, *done.shape[1:]), True
 
 
 def call(
