@@ -104,8 +104,8 @@ def _eliminate(
         index = jnp.arange(a.shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (a.ndim - 2))
         row, column = a[j], a[:, j]
         spare = jnp.maximum(left - noise, 0.0)
-        excess = jnp.maximum(column * column / jnp.maximum(spare * spare[j], tiny), 1.0)
-        root = jnp.sqrt(jnp.maximum(left[j], least[j]) * jnp.where(index > j, excess, 1.0))
+        excess = jnp.maximum(column * column / jnp.maximum(spare * spare[j][None], tiny), 1.0)
+        root = jnp.sqrt(jnp.maximum(left[j], least[j])[None] * jnp.where(index > j, excess, 1.0))
         row = jnp.where(index == j, 1.0, row) / root
         below = column / root
         after = jnp.where(index[None] == j, 0.0, a) - below[:, None] * row[None]

@@ -18,6 +18,8 @@ from jaxbandit.agents.models import groups
 from jaxbandit.agents.models.cholesky import inverse_cholesky
 from jaxbandit.types import Traced
 
+CACHED = 2**14  # numbers of one lane, from which on it has the cache of a CPU to itself
+
 
 class Posterior(NamedTuple):
     """Sufficient statistics of one linear model, or of K models with a leading axis."""
@@ -126,9 +128,21 @@ def predict_each(solution: Solution, features: Float[Array, "B d"]) -> tuple[Flo
 
 
 def variance_each(solution: Solution, features: Float[Array, "B d"]) -> Float[Array, "B K"]:
-    """Variance x'M^-1x of each of K models at every row: |W x|^2, summed where the rows lie side by side in memory."""
-    white = einsum("ked,bd->keb", solution.whitener, features)
+    """Variance x'M^-1x of each of K models at every row of `features`."""
+    return platforms.choose(_variance_on_cpu, tpu=_variance, cuda=_variance)(solution.whitener, features)
+
+
+def _variance(whitener: Float[Array, "K d d"], features: Float[Array, "B d"]) -> Float[Array, "B K"]:
+    """|W x|^2, summed over an axis whose elements lie far apart: those of all rows side by side are a vector."""
+    white = einsum("ked,bd->keb", whitener, features)
     return jnp.sum(white * white, axis=1).T
+
+
+def _variance_on_cpu(whitener: Float[Array, "K d d"], features: Float[Array, "B d"]) -> Float[Array, "B K"]:
+    """Take one lane after the other where W x of one is large: of all together it would leave the cache."""
+    batch, (num_models, dim, _) = features.shape[0], whitener.shape
+    large = isinstance(batch, int) and batch * num_models * dim >= CACHED
+    return (jax.custom_batching.sequential_vmap(_variance) if large else _variance)(whitener, features)
 
 
 def sample(solution: Solution, noise: Float[Array, "B d"]) -> Float[Array, "B d"]:

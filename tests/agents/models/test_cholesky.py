@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit.agents.models.cholesky import LOOP_DIM, inverse_cholesky
+from jaxbandit.agents.models.cholesky import BLOCK, LOOP_DIM, inverse_cholesky
 from tests.support import f64, normal
 
 MATRICES = 4
@@ -62,3 +62,14 @@ def test_two_halves_equal_one_loop(monkeypatch):
     whole = inverse_cholesky(matrix, 1.0)
     monkeypatch.setattr("jaxbandit.agents.models.cholesky.LOOP_DIM", 20)
     np.testing.assert_allclose(inverse_cholesky(matrix, 1.0), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("lanes", [(3,), (5, 60), (BLOCK + 1,)])
+def test_many_matrices_side_by_side_are_factorised_as_one_by_one(lanes):
+    rows = jax.random.normal(jax.random.key(0), (*lanes, 20, 7))
+    matrices, least = jnp.einsum("...ni,...nj->...ij", rows, rows), jnp.linspace(0.1, 10, lanes[0])
+    together = jax.vmap(jax.vmap(inverse_cholesky, (0, None)) if lanes[1:] else inverse_cholesky)
+    alone = jax.jit(inverse_cholesky)
+    found = jax.jit(together)(matrices, least)
+    for place in np.ndindex(*lanes):
+        np.testing.assert_allclose(found[place], alone(matrices[place], least[place[0]]), atol=1e-5)

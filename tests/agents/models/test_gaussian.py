@@ -148,3 +148,13 @@ def test_sampled_parameters_have_the_posterior_covariance():
     error = products.std(axis=0) / np.sqrt(len(draws))
     assert np.all(abs(products.mean(axis=0) - covariance) <= 4 * error)
     assert np.all(abs(draws.mean(axis=0)) <= 4 * draws.std(axis=0) / np.sqrt(len(draws)))
+
+
+@pytest.mark.parametrize("num_models", [3, 100])
+def test_variances_of_lanes_are_those_of_each_alone(num_models):
+    rows, whitener = normal(0, 5, 40, 7), jnp.tril(normal(1, 5, 2, num_models, 7, 7))
+    assert (40 * num_models * 7 >= gaussian.CACHED) == (num_models == 100)
+    solutions = gaussian.Solution(jnp.zeros(whitener.shape[:-1]), whitener)
+    variance = jax.vmap(jax.vmap(gaussian.variance_each, (0, None)))(solutions, rows)
+    expected = np.einsum("rckij,rbj->rcbki", np.asarray(whitener, np.float64), np.asarray(rows, np.float64)) ** 2
+    np.testing.assert_allclose(variance, expected.sum(axis=-1), rtol=1e-4)
