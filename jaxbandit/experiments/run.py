@@ -78,6 +78,7 @@ def carry_out(
     sweep_config = asked if isinstance(asked, SweepConfig) else SweepConfig(asked, ({},))
     configs = sweep_config.configs() if isinstance(asked, SweepConfig) else [asked]  # that of a run is checked already
     options.check()
+    processes.use_all_cores()
     if (summary := _finished(asked, places, options.resume)) is not None:
         return summary
     check_delays(configs, sweep_config.eta)

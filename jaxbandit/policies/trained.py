@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, PyTree
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments import interaction_log, run_directory
-from jaxbandit.experiments.config import Config, read_config, read_object
+from jaxbandit.experiments.config import Config, read_config
 from jaxbandit.experiments.recorder import recording_simulation
 from jaxbandit.experiments.world import build, static_settings, traced_settings, world_difference
-from jaxbandit.simulation import chunks, lanes, recording
+from jaxbandit.simulation import chunks, lane_order, lanes, recording
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.metrics import RoundMetrics
 from jaxbandit.types import Context, Spec
@@ -100,14 +100,13 @@ def trained_state(
     directory = epath.Path(run)
     samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
     simulation, rounds = recording_simulation(trained, simulation, samples) if samples else (simulation, None)
-    (tile,) = lanes.layout(1, trained.seeds, num_devices=_devices(directory))
-    like = lanes.carry_shapes(simulation, tile.config.shape)
+    (tile,) = lanes.layout(1, trained.seeds)
+    shapes, reacts = lanes.carry_shapes(simulation, tile.config.shape), simulation.environment.reacts
+    like = lane_order.from_tile(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), tile, reacts)
     points = len(chunks.edges_of(trained.rounds, rounds)) - 1
     sums = np.zeros((len(RoundMetrics._fields), points, 1, trained.seeds))
-    place = last_round(run, checkpoints)
-    carry, *_ = _checkpoints(run, checkpoints).restore(place, (like, sums, tile.config))
-    row = int(np.flatnonzero(tile.seed == seed)[0])
-    state = jax.tree.map(lambda leaf: jnp.asarray(leaf[row, 0]), carry.agent)
+    saved, _ = _checkpoints(run, checkpoints).restore(last_round(run, checkpoints), (like, sums))
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf[seed]), saved.carry.agent)
     state = state.agent if samples else state
     return state.agent if trained.delay else state
 
@@ -118,9 +117,3 @@ def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:
     beside = own.parent.parent / run_directory.CHECKPOINTS
     apart = own.parent.name == "model" and beside.exists() and not own.exists()
     return Checkpoints(checkpoints or (beside if apart else own))
-
-
-def _devices(directory: epath.Path) -> int:
-    """Devices of a run, of which its rows are a multiple; those of this process where it has not finished."""
-    path = directory / "summary.json"
-    return int(read_object(str(path))["device"]["count"]) if path.exists() else jax.device_count()

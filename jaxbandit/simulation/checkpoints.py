@@ -80,8 +80,8 @@ class Checkpoints:
     def foreign(self, rounds: int) -> InputError:
         """Build the error for a checkpoint that this program cannot go on from."""
         return InputError(
-            f"checkpoint {self._path(rounds)} belongs to another program, or to another number of devices; "
-            "allowed: those that wrote it"
+            f"checkpoint {self._path(rounds)} belongs to another program, or to lanes that were cut into other "
+            "tiles; allowed: those that wrote it"
         )
 
     def _drop(self, rounds: int) -> None:

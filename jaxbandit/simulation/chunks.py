@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxbandit._core import processes
+from jaxbandit.simulation import lane_order
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.lanes import Program, Tile
 from jaxbandit.simulation.metrics import Curves, RoundMetrics
@@ -91,14 +92,21 @@ def start(work: Work, checkpoints: Checkpoints | None) -> State:
     if checkpoints is None or (tile, rounds) == (0, 0):
         return State(carry, sums, 0, 0)
     saved = tile * work.rounds + rounds
-    if rounds not in edges or tile > len(work.tiles):
+    if rounds not in edges or tile + (rounds > 0) > len(work.tiles):
         raise checkpoints.foreign(saved)
-    like = (carry, sums, work.tiles[0].config)
-    carry, sums, _ = processes.from_first(
-        lambda: checkpoints.restore(saved, like),
-        lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like),
-    )
-    return State(carry, np.array(sums, np.float64), tile, int(np.searchsorted(edges, rounds)))
+    done = int(np.searchsorted(edges, rounds))
+    last = _last_tile(work, tile, done)
+    like = lane_order.from_tile(processes.gather(carry), last, work.program.reacts), sums
+
+    def restore() -> PyTree:
+        states, sums = checkpoints.restore(saved, like)
+        if not np.array_equal(states.lanes, like[0].lanes):
+            raise checkpoints.foreign(saved)
+        return states, sums
+
+    states, sums = processes.from_first(restore, lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like))
+    carry = lane_order.to_tile(states.carry, last, work.program.reacts)
+    return State(carry, np.array(sums, np.float64), tile, done)
 
 
 def last_saved(work: Work, checkpoints: Checkpoints | None) -> tuple[int, int]:
@@ -141,7 +149,7 @@ def advance(
         stopping, saving = processes.any_of(stop.is_set(), due)
         if stopping or saving or is_finished(work, state):
             began = time.perf_counter()
-            _save(checkpoints, now, work, state)
+            _save(checkpoints, work, state)
             saved, saved_at = now, time.perf_counter()
             cost = saved_at - began
         if stopping:
@@ -218,7 +226,13 @@ def _end_of_call(work: Work, done: int) -> int:
     return int(np.searchsorted(work.edges, min(stop, work.rounds)))
 
 
-def _save(checkpoints: Checkpoints, rounds: int, work: Work, state: State) -> None:
-    """Save the state, and the first tile: another layout of the lanes is refused even where they have no state."""
-    carry = processes.gather(state.carry)
-    processes.by_first(lambda: checkpoints.save(rounds, (carry, state.sums, work.tiles[0].config)))
+def _last_tile(work: Work, tile: int, done: int) -> Tile:
+    """Tile whose state there is: the one at work, or where it has not begun the one before."""
+    return work.tiles[tile if done else max(tile - 1, 0)]
+
+
+def _save(checkpoints: Checkpoints, work: Work, state: State) -> None:
+    """Save the state lane after lane, and which lanes these are: others are refused even where they have no state."""
+    carry, last = processes.gather(state.carry), _last_tile(work, state.tile, state.done)
+    states = lane_order.from_tile(carry, last, work.program.reacts)
+    processes.by_first(lambda: checkpoints.save(rounds_done(work, state), (states, state.sums)))

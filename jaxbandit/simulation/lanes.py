@@ -58,6 +58,7 @@ class Program(NamedTuple):
     begin: Callable[[Tile], Carry]
     advance: Callable[[Carry, Tile, np.ndarray], tuple[Carry, RoundMetrics]]  # edges [P + 1] -> metrics [R, C, P]
     nbytes: int  # memory of a call on each device
+    reacts: bool = False  # each lane has a world of its own; else all configurations of a seed share one
 
 
 class Lanes(NamedTuple):
@@ -125,7 +126,7 @@ def compile_tiles(
     Raises:
         InputError: not even one lane for each device fits.
     """
-    devices, most = jax.devices(), max_lanes
+    devices, most = _devices_for(size(simulation.grid) * num_seeds), max_lanes
     budget = processes.least(memory.budget(jax.local_devices()[0]))  # so that all processes cut the same tiles
     while True:
         lanes = layout(size(simulation.grid), num_seeds, num_devices=len(devices), columns=columns, max_lanes=most)
@@ -166,6 +167,7 @@ def compile_program(
         begin=lambda tile: begin(*arguments(tile)),
         advance=lambda carry, tile, edges: advance(put(carry), *arguments(tile), edges.astype(np.int32)),
         nbytes=memory.needed(advance),
+        reacts=simulation.environment.reacts,
     )
 
 
@@ -193,6 +195,12 @@ def lower_program(
     with platforms.compiling_for(*{device.platform for device in devices}):
         carry = like(LANES, jax.eval_shape(begin, *arguments))
         return begin.lower(*arguments), advance.lower(carry, *arguments, like(EVERYWHERE, edges))
+
+
+def _devices_for(num_lanes: int) -> list[jax.Device]:
+    """All devices; of the CPU's not more than lanes, since a filler would take its core from a lane."""
+    devices = jax.devices()
+    return devices[:num_lanes] if devices[0].platform == "cpu" and jax.process_count() == 1 else devices
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:

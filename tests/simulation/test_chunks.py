@@ -17,6 +17,7 @@ from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.chunks import State, Work
 from jaxbandit.simulation.lanes import Program, Tile, layout
 from jaxbandit.simulation.metrics import RoundMetrics
+from jaxbandit.simulation.rounds import Carry
 
 
 @settings(max_examples=300, deadline=None)
@@ -37,18 +38,20 @@ def of(seed: Any, config: Any, round: Any) -> Any:
 
 
 def advance(carry: Any, tile: Tile, edges: np.ndarray) -> tuple[Any, RoundMetrics]:
-    assert carry["round"].tolist() == [edges[0]] * len(tile.seed)  # goes on where it was
-    np.testing.assert_array_equal(carry["lane"], tile.config + 100 * tile.seed[:, None])
+    assert carry.environment.tolist() == [edges[0]] * len(tile.seed)  # goes on where it was
+    real = tile.config >= 0
+    np.testing.assert_array_equal(carry.agent[real], (tile.config + 100 * tile.seed[:, None])[real])
     rounds = [np.arange(*span) for span in pairwise(edges)]
     lanes = [
         of(tile.seed[:, None, None], tile.config[:, :, None], r).sum(-1) * np.ones(tile.config.shape) for r in rounds
     ]
     sums = np.stack(lanes, axis=-1).astype(np.float32)
-    return {**carry, "round": np.full_like(carry["round"], edges[-1])}, RoundMetrics(*(sums + i for i in range(5)))
+    carry = carry._replace(environment=np.full_like(carry.environment, edges[-1]))
+    return carry, RoundMetrics(*(sums + i for i in range(5)))
 
 
 def begin(tile: Tile) -> Any:
-    return {"round": np.zeros(len(tile.seed), np.int32), "lane": tile.config + 100 * tile.seed[:, None]}
+    return Carry(environment=np.zeros(len(tile.seed), np.int32), agent=tile.config + 100 * tile.seed[:, None])
 
 
 MEMBERS = np.array([1, 4, 5])  # of the program's grid
@@ -105,6 +108,18 @@ def test_a_signal_after_any_chunk_saves_and_what_is_resumed_ends_the_same(work, 
         assert (again.tile, again.done) == (stopped.tile, stopped.done)
         end = go(work, again, place, every=10**6)
         np.testing.assert_array_equal(end.sums, whole.sums)
+
+
+@pytest.mark.parametrize("devices", [3, 8])
+def test_what_was_stopped_goes_on_with_another_number_of_devices(devices, tmp_path) -> None:
+    work = Work(Program(begin, advance, 0), layout(3, 4), MEMBERS, 4, 8, EDGES)
+    whole = go(work, execution.start(work, None), tmp_path / "whole")
+    go(work, execution.start(work, None), tmp_path, every=10**6, until=2)
+    other = work._replace(tiles=layout(3, 4, num_devices=devices))
+    assert other.tiles[0].config.shape != work.tiles[0].config.shape
+    state = execution.start(other, Checkpoints(tmp_path))
+    assert state.done > 0
+    np.testing.assert_array_equal(go(other, state, tmp_path).sums, whole.sums)
 
 
 def test_a_finished_tile_or_all_of_them_are_not_run_again(work, tmp_path) -> None:
@@ -182,10 +197,12 @@ def test_the_first_chunks_are_traced_and_the_trace_is_ended_in_any_case(monkeypa
 @pytest.mark.parametrize("change", ["other tiles", "fewer tiles"])
 def test_a_checkpoint_of_other_tiles_is_refused_where_lanes_have_no_state(change, tmp_path) -> None:
     def without(carry: Any, tile: Tile, edges: np.ndarray) -> tuple[Any, RoundMetrics]:
-        carry = {**begin(tile), "round": np.full(len(tile.seed), edges[0])}
-        return (), advance(carry, tile, edges)[1]
+        carry = begin(tile)._replace(environment=np.full(len(tile.seed), edges[0]))
+        return Carry((), ()), advance(carry, tile, edges)[1]
 
-    work = Work(Program(lambda tile: (), without, 0), layout(3, 4, columns=2, max_lanes=4), MEMBERS, 4, 8, EDGES)
+    work = Work(
+        Program(lambda tile: Carry((), ()), without, 0), layout(3, 4, columns=2, max_lanes=4), MEMBERS, 4, 8, EDGES
+    )
     go(work, execution.start(work, None), tmp_path, every=10**6, until=7)  # in the second tile
     assert execution.start(work, Checkpoints(tmp_path)).tile == 1
     most = {"other tiles": 6, "fewer tiles": 8}[change]
