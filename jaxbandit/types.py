@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
+from jaxbandit._core import platforms
 from jaxbandit._core.arrays import floats
 from jaxbandit._core.selection import entries
 
@@ -222,12 +223,14 @@ def offered_rows(context: Context, table: Shaped[Array, "N *d"]) -> Shaped[Array
 def small_catalogue(context: Context, items_per_arm: int) -> Catalogue | None:
     """Read the catalogue, where all users are offered all of it, or it has few items for each arm offered.
 
-    Then it is less work to score each item once than each arm of each user.
+    Then it is less work to score each item once than each arm of each user. Not on a TPU: to gather from a table that
+    is another one in each lane costs it 11 cycles a row there, compiler's model, and a row of features 2.
     """
     catalogue, arm_id = context.catalogue, context.arm_id
     if catalogue is None or arm_id is None:
         return catalogue
-    return catalogue if catalogue.features.shape[0] <= items_per_arm * arm_id.size else None
+    most = platforms.choose(lambda: items_per_arm * arm_id.size, tpu=lambda: 0)()
+    return catalogue if catalogue.features.shape[0] <= most else None
 
 
 def chosen_arms(context: Context, action: Int[Array, " B"]) -> Float[Array, "B Da"]:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxbandit._core import prng
 from jaxbandit._core.hyperparameters import flat_settings
+from jaxbandit._core.selection import entries
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models.networks import example, make_network
 from jaxbandit.agents.models.training import (
@@ -138,8 +139,8 @@ def ensemble_agent(
         values = jax.vmap(ensemble.predict, (0, None))(state.learned.params, context)
         if ensemble.has_priors:
             values = values + ensemble.prior_values(state.prior, context)
-        users = jnp.arange(values.shape[1], dtype=jnp.int32)
-        drawn = values[jax.random.randint(draw_key, users.shape, 0, ensemble.size), users]
+        member = jax.random.randint(draw_key, values.shape[1:2], 0, ensemble.size)
+        drawn = entries(jnp.moveaxis(values, 0, -1), jnp.broadcast_to(member[:, None], values.shape[1:]))
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, drawn), ties))
 
     def update(key: Key[Array, ""], state: EnsembleState, seen: Interaction) -> EnsembleState:

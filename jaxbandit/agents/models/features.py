@@ -17,7 +17,7 @@ from jaxbandit._core.errors import InputError
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Solution
-from jaxbandit.types import Catalogue, Context, Spec, offered_arms, offered_rows, small_catalogue
+from jaxbandit.types import Context, Spec, offered_arms, offered_rows, small_catalogue
 
 Features = Literal["concat", "hadamard", "outer"]
 ITEMS_PER_ARM = 2  # in the catalogue, for each arm offered: up to so many it is faster to score all items once
@@ -119,7 +119,7 @@ def _dot_arms(context: Context, slope: Float[Array, "#B Da"]) -> Float[Array, "#
 
 def _per_item(context: Context, score: Callable[[Array], Array]) -> Float[Array, "B K"]:
     """Score items once each where that is less work than scoring the offered arms of every user."""
-    catalogue = _scored_items(context)
+    catalogue = small_catalogue(context, ITEMS_PER_ARM)
     return score(offered_arms(context)) if catalogue is None else offered_rows(context, score(catalogue.features))
 
 
@@ -141,27 +141,24 @@ def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Fl
 def _quadratic(context: Context, precision: Float[Array, "Da Da"]) -> Float[Array, "#B K"]:
     """V'Pv of every offered arm; of all items and lanes ONE matrix product where the catalogue is small.
 
-    The lane's side comes first in it, so that a lane's table is one piece of memory. A TPU, which gathers whole rows at
-    the price of an element, takes the products v_i v_j of the offered arms instead, once for all lanes that share them.
+    The lane's side comes first in it, so that a lane's table is one piece of memory. A TPU takes products v_i v_j of the
+    offered arms instead, whose rows it gathers once for all lanes that share them.
     """
     i, j = np.triu_indices(precision.shape[0])
-    catalogue = _scored_items(context)
+    catalogue = small_catalogue(context, ITEMS_PER_ARM)
     if catalogue is not None:
         return offered_rows(context, einsum("p,np->n", precision[i, j], catalogue.pairs))
-    if context.catalogue is not None and _gathers_rows():
+
+    def direct() -> Float[Array, "B K"]:
+        arms = offered_arms(context)
+        return jnp.sum(einsum("bka,ac->bkc", arms, precision) * arms, axis=-1)
+
+    def of_pairs() -> Float[Array, "B K"]:
+        if context.catalogue is None:
+            return direct()
         return einsum("p,bkp->bk", precision[i, j], offered_rows(context, context.catalogue.pairs))
-    arms = offered_arms(context)
-    return jnp.sum(einsum("bka,ac->bkc", arms, precision) * arms, axis=-1)
 
-
-def _scored_items(context: Context) -> Catalogue | None:
-    """Catalogue whose items are scored once each, where that is less work than scoring the arms of every user."""
-    return small_catalogue(context, 0 if _gathers_rows() else ITEMS_PER_ARM)
-
-
-def _gathers_rows() -> bool:
-    """Whether arms are scored from gathered rows: a table of scores in each lane costs a TPU 11 cycles a row."""
-    return platforms.choose(lambda: False, tpu=lambda: True)()
+    return platforms.choose(direct, tpu=of_pairs)()
 
 
 def _outer_variance(context: Context, solution: Solution) -> Float[Array, "B K"]:
