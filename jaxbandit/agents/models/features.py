@@ -141,8 +141,8 @@ def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Fl
 def _quadratic(context: Context, precision: Float[Array, "Da Da"]) -> Float[Array, "#B K"]:
     """V'Pv of every offered arm; of all items and lanes ONE matrix product where the catalogue is small.
 
-    The lane's side comes first in it, so that a lane's table is one piece of memory. A TPU takes products v_i v_j of the
-    offered arms instead, whose rows it gathers once for all lanes that share them.
+    The lane's side comes first in it, so that a lane's table is one piece of memory. A TPU takes products v_i v_j of
+    the offered arms instead, whose rows it gathers once for all lanes that share them.
     """
     i, j = np.triu_indices(precision.shape[0])
     catalogue = small_catalogue(context, ITEMS_PER_ARM)
