@@ -85,10 +85,11 @@ def against_one_chip() -> str:
     for target in ("v5e:2x2", "v5e:4x4"):
         for case, line in programs(target).items():
             if one and case.startswith("linucb concat 64x16 ") and line["chips"] > 1:
-                ratio = one["us_per_round"] / line["us_per_round"]
-                parts.append(f"{line['chips']} chips {ratio:.1f} x")
+                by = (f"{one[name] / line[name]:.1f} x" for name in ("cycles_per_round", "bundles_per_round"))
+                parts.append(f"{line['chips']} chips {' and '.join(by)}")
     return (
-        f"{MODEL}: the same {one['lanes'] if one else 0:,} lanes on several v5e chips against one: {', '.join(parts)}."
+        f"{MODEL}: the same {one['lanes'] if one else 0:,} lanes on several v5e chips against one, "
+        f"by cycles and by bundles: {', '.join(parts)}."
     )
 
 

@@ -44,7 +44,9 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
         counted = code.get(op.name) or code.get(likeness(module, computation, op)) or bundles.Count(None, 0, True)
         cost = Cost(estimate(op), counted.cycles, not counted.unknown and counted.finished)
         if cost.cycles is None:
-            missing += [f"{op.name} {short(op)}"] if any(sizes for _, sizes in shapes(op.type)) else []
+            missing += (
+                [f"{op.name} {short(op)}"] if any(max(sizes, default=1) > 1 for _, sizes in shapes(op.type)) else []
+            )
         else:
             spent.append((times * cost.cycles, op, times, cost))
     own = [item for item in spent if item[-1].estimate is None]
