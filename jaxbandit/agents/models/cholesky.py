@@ -38,12 +38,34 @@ def _whiten(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float
     dim = matrix.shape[0]
     if dim <= LOOP_DIM:
         return jnp.tril(platforms.choose(_sweep, tpu=_sweep_on_tpu, cuda=_sweep_unrolled)(matrix, noise, least))
-    half = dim // 2
+    return platforms.choose(_halved, cuda=_by_library)(matrix, noise, least)
+
+
+def _halved(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
+    half, dim = matrix.shape[0] // 2, matrix.shape[0]
     first = _whiten(matrix[:half, :half], noise[:half], least[:half])
     below = _limited(einsum("ij,kj->ik", matrix[half:, :half], first), matrix, first, noise)  # L21
     second = _whiten(matrix[half:, half:] - einsum("ij,kj->ik", below, below), noise[half:], least[half:])
     corner = -einsum("ij,jk,kl->il", second, below, first)
     return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
+
+
+def _by_library(
+    matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]
+) -> Float[Array, "d d"]:
+    """Factorise by the platform's library, and once more with a larger diagonal, which serves where that gave nan.
+
+    Halves of halves would be a thousand kernels on a GPU. What is added is d times the noise of each row, more than
+    rounding can make any eigenvalue negative by.
+    """
+
+    def whiten(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
+        factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+        one = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+        return jax.lax.linalg.triangular_solve(factor, one, left_side=True, lower=True)
+
+    first, second = whiten(matrix), whiten(matrix + jnp.diag(matrix.shape[0] * noise))
+    return jnp.where(jnp.all(jnp.isfinite(first)), first, second)
 
 
 def _limited(
