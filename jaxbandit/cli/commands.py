@@ -45,6 +45,9 @@ def sweep_command(ctx: click.Context, out: str | None, resume: bool, distributed
     """Simulate many configurations on the same users: a ranked table, a picture, the best one's flags.
 
     --agent takes several, as linucb,lints. A flag fixes a setting for all configurations, --grid and --sample vary it.
+
+    Lanes, configurations x seeds, are spread over all devices, or cores of a CPU. On TPUs take configurations in
+    multiples of 128, which fill their vector units; seeds divide among chips. On a GPU more lanes are nearly free.
     """
     from jaxbandit._core import processes
     from jaxbandit.experiments.sweep import show, sweep
