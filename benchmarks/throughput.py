@@ -99,15 +99,26 @@ def measure(report: Report, ratings: str, name: str, case: str) -> None:
 
 
 def compile_times(report: Report, arguments: argparse.Namespace, name: str) -> None:
-    """The program of every linear agent with each kind of features, and with fixed arms."""
-    seconds = {}
-    for agent in (agent for agent in AGENTS if "tikhonov_weight" in hyperparameters(AGENTS[agent])):
-        worlds = {f: {"agent_settings": {"features": f}} for f in FEATURES} | {"fixed arms": {"env": "mf"}}
-        for label, changes in worlds.items():
-            simulation = world_of(arguments.ratings, {"agent_settings": {}, "agent": agent, **changes})
-            seconds[f"{agent}, {label}"] = lanes_runner(simulation, batch_size=128).compile_seconds
-    slowest = max(seconds, key=seconds.__getitem__)
-    report.add(case="compile", ratings=name, slowest=slowest, slowest_seconds=seconds[slowest], seconds=seconds)
+    """The programs of every linear and of every neural agent."""
+    neural = [agent for agent in AGENTS if agent.startswith("neural")]
+    linear = [agent for agent in AGENTS if "tikhonov_weight" in hyperparameters(AGENTS[agent]) and agent not in neural]
+    for case, agents in (("compile", linear), ("compile neural", neural)):
+        seconds = {}
+        for label, changes in (pair for agent in agents for pair in worlds_to_compile(agent).items()):
+            simulation = world_of(arguments.ratings, {"agent_settings": {}, "env_settings": {}, **changes})
+            seconds[label] = lanes_runner(simulation, batch_size=128).compile_seconds
+        slowest = max(seconds, key=seconds.__getitem__)
+        report.add(case=case, ratings=name, slowest=slowest, slowest_seconds=seconds[slowest], seconds=seconds)
+
+
+def worlds_to_compile(agent: str) -> dict[str, dict[str, Any]]:
+    """Changes to the reference's config: fixed arms and each kind of features, as far as the agent takes them."""
+    if agent.startswith("cascade"):
+        return {f"{agent}, slates": {"agent": agent, "env": "cascade"}}
+    worlds = {f"{agent}, fixed arms": {"agent": agent, "env": "mf"}}
+    if "features" in hyperparameters(AGENTS[agent]):
+        return worlds | {f"{agent}, {f}": {"agent": agent, "agent_settings": {"features": f}} for f in FEATURES}
+    return worlds if agent == "hybrid-linucb" else worlds | {f"{agent}, arms with features": {"agent": agent}}
 
 
 def start_times(report: Report, arguments: argparse.Namespace, name: str) -> None:
