@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core import prng
 from jaxbandit._core.hyperparameters import flat_settings
-from jaxbandit._core.linalg import einsum
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import features, gaussian
 from jaxbandit.agents.models.gaussian import Posterior, Solution
@@ -32,7 +31,9 @@ class Model(NamedTuple):
     init: Callable[[], Posterior]
     solve: Callable[[Posterior], Solution]
     predict: Callable[[Context, Solution], tuple[Float[Array, "B K"], Float[Array, "B K"]]]  # f, s^2
-    perturb: Callable[[Context, Solution, Float[Array, "B *K d"]], Float[Array, "B K"]]  # x_a'L'^-1 xi
+    perturb: (
+        Callable[[Context, Solution, Float[Array, "B d"]], Float[Array, "B K"]] | None
+    )  # x_a'L'^-1 xi, shared model
     update: Callable[[Posterior, Interaction], Posterior]
 
 
@@ -127,17 +128,18 @@ def upper_bound_rule(model: Model, alpha: Traced, ties: exploration.Ties) -> Rul
 
 
 def sampling_rule(model: Model, alpha: Traced, ties: exploration.Ties, sampling: Sampling = "theta") -> Rule:
-    """Take argmax_a x_a'theta~ with a theta~ for each user, or argmax_a f_a + alpha s_a xi_a."""
+    """Take argmax_a x_a'theta~ with a theta~ for each user, or argmax_a f_a + alpha s_a xi_a.
+
+    Models that arms do not share make these the same: x'theta~_a ~ N(f_a, alpha^2 s_a^2), independent of other arms.
+    """
 
     def action(key: Key[Array, ""], context: Context, solution: Solution) -> Int[Array, " B"]:
         noise_key, tie_key = prng.split(key)
         mean, variance = model.predict(context, solution)
-        if sampling == "arm":
+        if sampling == "arm" or model.perturb is None:
             deviation = jnp.sqrt(variance) * jax.random.normal(noise_key, mean.shape)
         else:
-            models = solution.mean.shape[:-1]
-            noise = jax.random.normal(noise_key, (mean.shape[0], *models, model.dim))
-            deviation = model.perturb(context, solution, noise)
+            deviation = model.perturb(context, solution, jax.random.normal(noise_key, (mean.shape[0], model.dim)))
         return exploration.greedy(tie_key, exploration.allowed(context, mean + alpha * deviation), ties)
 
     return Rule(action)
@@ -169,16 +171,12 @@ def _disjoint(spec: Spec, linear: LinearSettings, gamma: Traced) -> Model:
     def predict(context: Context, solution: Solution) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
         return gaussian.predict_each(solution, features.with_bias(context.user, linear.add_bias))
 
-    def perturb(context: Context, solution: Solution, noise: Float[Array, "B K d"]) -> Float[Array, "B K"]:
-        user = features.with_bias(context.user, linear.add_bias)
-        return jnp.sum(einsum("bd,ked->bke", user, solution.whitener) * noise, axis=-1)
-
     def update(state: Posterior, seen: Interaction) -> Posterior:
         user = features.with_bias(seen.context.user, linear.add_bias)
         return gaussian.update_each(state, seen.action, user, seen.reward, seen.weight, gamma)
 
     solve = partial(gaussian.solve, tikhonov_weight=linear.tikhonov_weight)
-    return Model(dim, lambda: gaussian.init(dim, spec.num_actions), solve, predict, perturb, update)
+    return Model(dim, lambda: gaussian.init(dim, spec.num_actions), solve, predict, None, update)
 
 
 def _shared(spec: Spec, linear: LinearSettings, gamma: Traced) -> Model:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxbandit._core import prng
+from jaxbandit._core import platforms, prng
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian as posterior
 from jaxbandit.agents.models import groups
@@ -143,5 +143,20 @@ def gamma(key: Key[Array, ""], shape: Float[Array, "*n"]) -> Float[Array, "*n"]:
     cube = jnp.maximum((1.0 + x / (3.0 * jnp.sqrt(d))[None]) ** 3, TINY)
     log_u = jnp.log(jax.random.uniform(accept_key, many, minval=TINY))
     accepted = log_u < 0.5 * x**2 + d[None] * (1.0 - cube + jnp.log(cube))
-    drawn = d * jnp.take_along_axis(cube, jnp.argmax(accepted, axis=0)[None], axis=0)[0]
-    return drawn * jax.random.uniform(boost_key, shape.shape, minval=TINY) ** (1.0 / shape)
+    first = platforms.choose(_first_in_turn, tpu=_first, cuda=_first)(accepted, cube)
+    return d * first * jax.random.uniform(boost_key, shape.shape, minval=TINY) ** (1.0 / shape)
+
+
+def _first(accepted: Bool[Array, "p *n"], proposals: Float[Array, "p *n"]) -> Float[Array, "*n"]:
+    """Take the first proposal that is accepted; where none is, the first one."""
+    return jnp.take_along_axis(proposals, jnp.argmax(accepted, axis=0)[None], axis=0)[0]
+
+
+def _first_in_turn(accepted: Bool[Array, "p *n"], proposals: Float[Array, "p *n"]) -> Float[Array, "*n"]:
+    """Look at them from the last to the first. XLA would make an argmax on a CPU draw one number after the other."""
+
+    def look(back: Array, best: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        place = proposals.shape[0] - 1 - back
+        return jnp.where(accepted[place], proposals[place], best)
+
+    return jax.lax.fori_loop(0, proposals.shape[0], look, proposals[0])

@@ -179,3 +179,10 @@ def test_nig_lints_learns(env):
     by_chance = f64(sums.optimal) - f64(sums.uniform)
     # Noise is small beside the differences of arms in both worlds: nearly all of the regret is in the beginning.
     assert sums.regret[-1] < 0.05 * by_chance[-1]
+
+
+def test_both_ways_take_the_first_proposal_that_is_accepted():
+    accepted, proposals = normal(0, 4, 50) > 0.5, normal(1, 4, 50)
+    assert not accepted.any(axis=0).all()
+    first = normal_inverse_gamma._first(accepted, proposals)
+    np.testing.assert_array_equal(normal_inverse_gamma._first_in_turn(accepted, proposals), first)
