@@ -78,6 +78,10 @@ def test_features_that_depend_on_each_other_end_in_no_nan(platform, dim):
     matrix = exact.astype(np.float32)
     whitener = on(platform, jax.vmap(lambda m: cholesky.inverse_cholesky(m, 0.001)), matrix)
     assert np.isfinite(whitener).all()
+    wrong = np.float32(
+        exact * (1 + 1e-3 * np.cos(np.add.outer(np.arange(dim), np.arange(dim)) ** 2))
+    )  # as after many sums
+    assert np.isfinite(on(platform, jax.vmap(lambda m: cholesky.inverse_cholesky(m, 0.001)), wrong)).all()
     # x' M^-1 x of what was seen 10^4 times; how exact it is where M has lost its ridge is test_cholesky's.
     white = np.einsum("nij,nrj->nri", whitener.astype(np.float64), rows)
     true = np.einsum("nri,nij,nrj->nr", rows, np.linalg.inv(exact), rows)

@@ -1,8 +1,9 @@
 """Inverse Cholesky factor of one symmetric positive definite matrix, also where rounding has made it indefinite.
 
-What remains of a diagonal element M_ii after the columns before, d_i, bounds all that is left of its row:
-S_ij^2 <= d_i d_j. Below about eps M_ii it is nothing but noise. So each S_ij is held within that bound, less the noise:
-exact arithmetic never meets it, and features that repeat each other end in no nan, whatever the ridge.
+What columns have left of a diagonal element M_ii, d_i, bounds what is left of its row: S_ij^2 <= d_i d_j, less the
+noise of both. Each S_ij is held within that bound, which exact arithmetic never meets, so that features that depend on
+each other end in no nan. Columns that take more than there is leave d_i < 0: then |d_i| tells how large the noise is,
+which is worse than the last place of M_ii in sums of many rounds, and the row takes and gives nothing any more.
 """
 
 from functools import partial
@@ -19,44 +20,71 @@ from jaxbandit.types import Traced
 
 LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 NOISE = 4.0  # of a diagonal element, in units of its last place
+SUMMED = 2.0**-6  # of a diagonal element: noise after 100,000 sums that are rounded alike
+MOST = 1e30  # by which an element is divided that should be zero
 WIDE, BLOCK, VECTOR = 48, 128, 16  # matrices: from here on side by side, so many of them, a multiple of so many
 
 
 def inverse_cholesky(matrix: Float[Array, "d d"], least: Traced = 0.0) -> Float[Array, "d d"]:
-    """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix, from its lower triangle.
+    """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix.
 
     No eigenvalue of it is below `least`, hence no pivot; one that rounding has put there is raised to it.
     Small ones by a loop of row sweeps, large ones by halves: all work is sweeps and matrix products, which vmap makes
     wide, where LAPACK would take one matrix after the other.
     """
     noise = NOISE * jnp.finfo(matrix.dtype).eps * jnp.diagonal(matrix)
-    return _whiten(matrix, noise, jnp.maximum(noise, least))
+    return _positive(_whiten(matrix, noise, jnp.maximum(noise, least)))
 
 
 def _whiten(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
-    """Inverse Cholesky factor of what is left of a matrix, with the noise and the least pivot of every row."""
+    """Inverse Cholesky factor of what is left of a matrix, with the noise and the least pivot of every row.
+
+    Elements of its diagonal are negative where the pivot was noise.
+    """
     dim = matrix.shape[0]
     if dim <= LOOP_DIM:
         return jnp.tril(platforms.choose(_sweep, tpu=_sweep_on_tpu, cuda=_sweep_unrolled)(matrix, noise, least))
     return platforms.choose(_halved, cuda=_by_library)(matrix, noise, least)
 
 
+def _positive(whitener: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    return jnp.where(jnp.eye(whitener.shape[0], dtype=bool), jnp.abs(whitener), whitener)
+
+
 def _halved(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
     half, dim = matrix.shape[0] // 2, matrix.shape[0]
     first = _whiten(matrix[:half, :half], noise[:half], least[:half])
-    below = _limited(einsum("ij,kj->ik", matrix[half:, :half], first), matrix, first, noise)  # L21
-    second = _whiten(matrix[half:, half:] - einsum("ij,kj->ik", below, below), noise[half:], least[half:])
-    corner = -einsum("ij,jk,kl->il", second, below, first)
+    diagonal = jnp.diagonal(first)
+    trust = jnp.where(diagonal > 0, jnp.maximum(1 - noise[:half] * diagonal**2, 0.0), 0.0)
+    below = einsum("ij,kj->ik", matrix[half:, :half], _positive(first))  # L21
+    below, left = _within(below, trust, jnp.diagonal(matrix)[half:], noise[half:])
+    rest = matrix[half:, half:] - einsum("ij,kj->ik", below, below)
+    rest = jnp.where(jnp.eye(dim - half, dtype=bool), left[:, None], rest)
+    second = _whiten(rest, noise[half:], least[half:])
+    corner = -einsum("ij,jk,kl->il", _positive(second), below, _positive(first))
     return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
+
+
+def _within(
+    below: Float[Array, "n m"], trust: Float[Array, " m"], left: Float[Array, " n"], noise: Float[Array, " n"]
+) -> tuple[Float[Array, "n m"], Float[Array, " n"]]:
+    """Hold a block of L within its bounds, column after column, and take it from what is left."""
+    spare = jnp.maximum(left - noise, 0.0)[:, None]
+    bound = jnp.sqrt(spare * trust[None])
+    square = jnp.clip(below, -bound, bound) ** 2
+    before = einsum("ij,jk->ik", square, jnp.triu(jnp.ones((trust.size, trust.size), below.dtype), 1))
+    limit = jnp.sqrt(jnp.maximum(spare - before, 0.0) * trust[None])
+    held = jnp.clip(below, -limit, limit)
+    return held, left - jnp.sum(jnp.maximum(held * held, below * below * trust[None]), axis=1)
 
 
 def _by_library(
     matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]
 ) -> Float[Array, "d d"]:
-    """Factorise by the platform's library, and once more with a larger diagonal, which serves where that gave nan.
+    """Factorise by the platform's library, and again with a larger diagonal, which serves where that gave nan.
 
-    Halves of halves would be a thousand kernels on a GPU. What is added is d times the noise of each row, more than
-    rounding can make any eigenvalue negative by.
+    Halves of halves would be a thousand kernels on a GPU. What is added first is d times the noise of each row, more
+    than rounding of the factor can make any eigenvalue negative by; then what sums of many rounds may be off by.
     """
 
     def whiten(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
@@ -64,21 +92,10 @@ def _by_library(
         one = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
         return jax.lax.linalg.triangular_solve(factor, one, left_side=True, lower=True)
 
-    first, second = whiten(matrix), whiten(matrix + jnp.diag(matrix.shape[0] * noise))
+    diagonal = jnp.diagonal(matrix)
+    first, second, third = (whiten(matrix + jnp.diag(x)) for x in (0 * noise, noise.size * noise, SUMMED * diagonal))
+    second = jnp.where(jnp.all(jnp.isfinite(second)), second, third)
     return jnp.where(jnp.all(jnp.isfinite(first)), first, second)
-
-
-def _limited(
-    below: Float[Array, "n m"], matrix: Float[Array, "d d"], first: Float[Array, "m m"], noise: Float[Array, " d"]
-) -> Float[Array, "n m"]:
-    """Hold the entries of L21 within their bounds, column after column: a row gives no more than it has."""
-    half = first.shape[0]
-    most = (jnp.diagonal(matrix) - noise)[half:, None]
-    square = below * below
-    before = einsum("ij,jk->ik", square, jnp.triu(jnp.ones((half, half), matrix.dtype), 1))
-    trust = jnp.maximum(1 - noise[:half] * jnp.diagonal(first) ** 2, 0.0)  # 0 where the pivot was noise
-    limit = jnp.sqrt(jnp.maximum(most - before, 0.0) * trust[None])
-    return jnp.clip(below, -limit, limit)
 
 
 def _sweep(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
@@ -116,8 +133,8 @@ def _eliminate(
 ) -> Float[Array, "d d *n"]:
     """Eliminate [M | I] column after column in place: a finished column of M makes room for one of L^-1.
 
-    Divisions by the root are not shared, so that compilers keep both vectors instead of computing them anew for each
-    element of `a`, which then is changed in place.
+    Both divisions by the root are written out, and nothing else looks at `a`: compilers then keep two vectors, instead
+    of computing them anew for each element of `a` from a copy of it.
     """
     tiny = jnp.finfo(matrix.dtype).tiny
 
@@ -126,16 +143,20 @@ def _eliminate(
         index = jnp.arange(a.shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (a.ndim - 2))
         row, column = a[j], a[:, j]
         spare = jnp.maximum(left - noise, 0.0)
-        excess = jnp.maximum(column * column / jnp.maximum(spare * spare[j][None], tiny), 1.0)
-        root = jnp.sqrt(jnp.maximum(left[j], least[j])[None] * jnp.where(index > j, excess, 1.0))
+        pivot = jnp.maximum(jnp.abs(left[j]), least[j])
+        excess = jnp.clip(column * column / jnp.maximum(spare * spare[j][None], tiny), 1.0, MOST)
+        root = jnp.sqrt(pivot[None] * jnp.where(index > j, excess, 1.0))
         row = jnp.where(index == j, 1.0, row) / root
         below = column / root
         after = jnp.where(index[None] == j, 0.0, a) - below[:, None] * row[None]
         a = jnp.where(index[:, None] == j, row[None], jnp.where(index[:, None] < j, a, after))
-        return a, left - below * below
+        spent = jnp.maximum(below * below, (below * root) ** 2 * (spare[j] / (pivot * pivot))[None])
+        return a, jnp.where(index > j, left - spent, left)
 
     start = matrix, jnp.moveaxis(jnp.diagonal(matrix), -1, 0)
-    return jax.lax.fori_loop(0, matrix.shape[0], eliminate, start, unroll=unroll)[0]
+    a, left = jax.lax.fori_loop(0, matrix.shape[0], eliminate, start, unroll=unroll)
+    one = jnp.eye(a.shape[0], dtype=bool).reshape(*a.shape[:2], *(1,) * (a.ndim - 2))
+    return jnp.where(one & (left <= noise)[None], -a, a)
 
 
 def _sweep_unrolled(

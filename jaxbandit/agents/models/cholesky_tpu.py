@@ -15,6 +15,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
 from jaxbandit._core.batching import all_at_once
+from jaxbandit.agents.models.cholesky import MOST
 
 LANES, SUBLANES = 128, 8  # of a vector register
 Ref: TypeAlias = Any  # to the memory of a kernel
@@ -70,12 +71,14 @@ def _eliminate(
     column = out[j, top:, :]
     spare = jnp.maximum(left[top:, :] - noise[top:, :], 0.0)
     own_spare = jnp.maximum(left[own, :] - noise[own, :], 0.0)
-    excess = jnp.maximum(column * column / jnp.maximum(spare * own_spare, TINY), 1.0)
-    pivot = jnp.maximum(left[own, :], least[own, :])
+    excess = jnp.clip(column * column / jnp.maximum(spare * own_spare, TINY), 1.0, MOST)
+    pivot = jnp.maximum(jnp.abs(left[own, :]), least[own, :])
     inverse[top:, :] = jax.lax.rsqrt(pivot * jnp.where(row > j, excess, 1.0))
     below = jnp.where(row > j, column * inverse[top:, :], 0.0)
-    left[top:, :] = left[top:, :] - below * below
-    out[j, top:, :] = jnp.where(row > j, 0.0, jnp.where(row == j, 1.0, column))
+    spent = jnp.maximum(below * below, column * column * (own_spare / (pivot * pivot)))
+    left[top:, :] = left[top:, :] - spent
+    one = jnp.where(own_spare > 0, 1.0, -1.0)
+    out[j, top:, :] = jnp.where(row > j, 0.0, jnp.where(row == j, one, column))
     scale = inverse[own, :]
     for k in range(dim):
         value = out[k, own, :] * (scale if k < top else inverse[pl.ds(k, 1), :])
