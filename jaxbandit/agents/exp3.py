@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit._core.selection import entries
-from jaxbandit.agents import exploration, settings
+from jaxbandit.agents import exploration, settings, whole_numbers
 from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
 
@@ -23,25 +23,29 @@ def exp3(
 ) -> Agent[Float[Array, " K"]]:
     """Draw arm a with p_a = softmax_a(eta G); then G_a <- G_a + 1 - 1{a was taken} (1 - r) / p_a for every arm.
 
-    Rewards are scaled to [0, 1]. Only differences of G, the estimated gains, matter; the highest is kept at 0.
+    Rewards are scaled to [0, 1]. Only differences of G, the estimated gains, matter; the highest is kept at 0. So
+    that no order of sums matters, p_a is rounded to multiples of 2^-30 K, and what a user adds to G to 2^-8 (and held
+    within 2^20).
     Source: Lattimore & Szepesvári 2020, "Bandit algorithms", chapter 11, https://doi.org/10.1017/9781108571401.
     """
     settings.require_fixed_arms(spec, "exp3")
     bounds = settings.reward_bounds(spec, rewards)
 
     def probabilities(state: Float[Array, " K"], context: Context) -> Float[Array, "B K"]:
-        scores = jnp.tile(eta * state[None], (context.user.shape[0], 1))
-        return jax.nn.softmax(exploration.allowed(context, scores), axis=-1)
+        users = (context.user.shape[0], spec.num_actions)
+        if context.mask is None:  # all users have the same
+            return jnp.broadcast_to(whole_numbers.softmax(state, eta)[None], users)
+        return whole_numbers.softmax(exploration.allowed(context, jnp.broadcast_to(state[None], users)), eta)
 
     def select(key: Key[Array, ""], state: Float[Array, " K"], context: Context) -> Decision:
         probability = probabilities(state, context)
-        action = exploration.draw(key, probability)
+        action = whole_numbers.draw(key, probability)
         return Decision(action, entries(probability, action))
 
     def update(key: Key[Array, ""], state: Float[Array, " K"], seen: Interaction) -> Float[Array, " K"]:
         reward = settings.to_unit(seen.reward, bounds)
         gain = gains(spec.num_actions, seen.action, reward, seen.memory, seen.context.mask)
-        total = state + jnp.sum(gain * seen.weight[:, None], axis=0)
+        total = state + whole_numbers.total(gain * seen.weight[:, None])
         return total - jnp.max(total)
 
     return Agent(lambda key: jnp.zeros(spec.num_actions), select, update, probabilities=probabilities)

@@ -127,12 +127,6 @@ def epsilon_greedy(
     return jnp.where(explore, anything, greedy(greedy_key, allowed(context, scores), ties))
 
 
-def draw(key: Key[Array, ""], probabilities: Float[Array, "B K"]) -> Int[Array, " B"]:
-    """Draw an arm for each user by its probability."""
-    noisy = jnp.log(probabilities) + jax.random.gumbel(key, probabilities.shape)
-    return jnp.argmax(noisy, axis=-1).astype(jnp.int32)
-
-
 def num_allowed(context: Context, num_actions: int) -> Float[Array, "#B 1"]:
     """Count the allowed arms."""
     if context.mask is None:

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, doc
 from jaxtyping import Array, Float, Key
 
 from jaxbandit._core.hyperparameters import flat_settings
-from jaxbandit.agents import exploration, settings
+from jaxbandit.agents import exploration, settings, whole_numbers
 from jaxbandit.agents.linear import Model, make_model
 from jaxbandit.agents.models.gaussian import Posterior
 from jaxbandit.agents.settings import LinearSettings
@@ -78,7 +78,7 @@ def gap_agent(
         return exploration.inverse_gap(context, mean, weight(jnp.sum(state.pulls), num_arms))
 
     def select(key: Key[Array, ""], state: Posterior, context: Context) -> Decision:
-        return Decision(exploration.draw(key, probabilities(state, context)))
+        return Decision(whole_numbers.draw(key, probabilities(state, context)))
 
     return Agent(
         init=lambda key: model.init(),

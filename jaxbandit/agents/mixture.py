@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from annotated_types import Gt, Le, doc
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
@@ -12,7 +11,7 @@ from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError, unknown
 from jaxbandit._core.hyperparameters import Form, flat_settings
 from jaxbandit._core.selection import entries
-from jaxbandit.agents import exploration, settings
+from jaxbandit.agents import settings, whole_numbers
 from jaxbandit.agents.exp3 import gains
 from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Probabilities, Spec, Traced
@@ -23,7 +22,7 @@ class MixtureState(NamedTuple):
 
     agents: tuple[PyTree, ...]
     gains: Float[Array, " J"]  # G, of which only differences matter; the highest is kept at 0
-    temperature: Float[Array, ""]  # T
+    squared_temperature: Float[Array, ""]  # T^2, a sum of whole numbers
 
 
 class Drawn(NamedTuple):
@@ -48,7 +47,7 @@ def exp3_mixture(
     """Draw an agent j by softmax(G / T) for each user: only its arm is played, and only j learns from it.
 
     G_j <- forgetting (G_j + 1 - sum over its users of (1 - r) / p_j), T <- max(least_temperature, sqrt(T^2 + B)), p_j
-    the probability of agent j, with rewards scaled to [0, 1].
+    the probability of agent j, with rewards scaled to [0, 1]. p_j and the sum are rounded as EXP3's are.
     Source: Guadarrama et al. 2018, TF-Agents, Exp3MixtureAgent, where T is at least 1000,
     https://github.com/tensorflow/agents.
     """
@@ -59,10 +58,10 @@ def exp3_mixture(
         keys = prng.split(key, len(parts))
         learned = tuple(part.update(keys[j], state.agents[j], _own(seen, j)) for j, part in enumerate(parts))
         scaled = seen._replace(reward=settings.to_unit(seen.reward, bounds))
-        total = forgetting * (state.gains + _gains(scaled, len(parts)))
+        total = state.gains + _gains(scaled, len(parts))
         served = jnp.sum(seen.weight > 0).astype(jnp.float32)
-        temperature = jnp.maximum(least_temperature, jnp.sqrt(state.temperature**2 + served))
-        return MixtureState(learned, total - jnp.max(total), temperature)
+        squared = jnp.maximum(least_temperature**2, state.squared_temperature + served)
+        return MixtureState(learned, forgetting * (total - jnp.max(total)), squared)
 
     def init(key: Key[Array, ""]) -> MixtureState:
         keys = prng.split(key, len(parts))
@@ -80,7 +79,8 @@ def exp3_mixture(
 
 def _shares(state: MixtureState, least_temperature: Traced) -> Float[Array, " J"]:
     """Probabilities p_j of the agents."""
-    return jax.nn.softmax(state.gains / jnp.maximum(state.temperature, least_temperature))
+    squared = jnp.maximum(state.squared_temperature, least_temperature**2)
+    return whole_numbers.softmax(state.gains, 1 / jnp.sqrt(squared))
 
 
 def _select(
@@ -89,7 +89,7 @@ def _select(
     """Draw an agent for each user and play its arm."""
     keys = prng.split(key, len(parts) + 1)
     decisions = [part.select(keys[j], state.agents[j], context) for j, part in enumerate(parts)]
-    drawn = exploration.draw(keys[-1], jnp.tile(shares[None], (context.user.shape[0], 1)))
+    drawn = whole_numbers.draw(keys[-1], jnp.tile(shares[None], (context.user.shape[0], 1)))
     actions = jnp.stack([decision.action for decision in decisions], axis=-1)
     memory = tuple(decision.memory for decision in decisions)
     share = entries(jnp.broadcast_to(shares, actions.shape), drawn)
@@ -112,7 +112,7 @@ def _probabilities(parts: Sequence[Agent], least_temperature: Traced) -> Probabi
 def _gains(seen: Interaction, num_agents: int) -> Float[Array, " J"]:
     """Sum estimates over users. Each adds 1 to every agent, the formula 1 for all users: differences are equal."""
     drawn: Drawn = seen.memory
-    return jnp.sum(gains(num_agents, drawn.agent, seen.reward, drawn.probability) * seen.weight[:, None], axis=0)
+    return whole_numbers.total(gains(num_agents, drawn.agent, seen.reward, drawn.probability) * seen.weight[:, None])
 
 
 def _own(seen: Interaction, part: int) -> Interaction:

@@ -10,8 +10,9 @@ from scipy.stats import beta
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import bernoulli, exp3, settings
 from jaxbandit.agents.baselines import best_fixed_arm
+from jaxbandit.simulation import lanes
 from jaxbandit.types import Interaction, Spec
-from tests.support import assert_counts, coins, make_agent, one_lane, users
+from tests.support import assert_counts, coins, make_agent, one_lane, small_world, users
 
 N = 20_000
 KEY = jax.random.key(0)
@@ -109,3 +110,16 @@ def test_the_best_fixed_arm_is_the_best_in_hindsight_of_what_it_saw():
     np.testing.assert_array_equal(agent.select(KEY, state, context).action, 0)  # 1 against .9
     state = agent.update(KEY, state, batch._replace(weight=jnp.array([0.0, 1.0])))
     np.testing.assert_array_equal(agent.select(KEY, state, context).action, 1)  # 1 against 1.1
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_exp3_ends_in_the_same_bits_in_any_company(columns):
+    world, params = small_world("mf", num_actions=8)
+    make, rates = make_agent("exp3", world), np.float32(np.geomspace(0.005, 0.5, 33))
+
+    def ends(rates):
+        simulation = lanes.Simulation(world, params, make, {"eta": rates}, 8)
+        program = lanes.compile_lanes(KEY, simulation, num_seeds=2, num_points=1, devices=jax.devices()[:1])
+        return np.asarray(program.advance(program.begin(), np.array([0, 100], np.int32))[0].agent)
+
+    np.testing.assert_array_equal(ends(rates[:columns]), ends(rates)[:, :columns])

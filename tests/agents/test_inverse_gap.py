@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit.agents import exploration, inverse_gap
+from jaxbandit.agents import exploration, inverse_gap, whole_numbers
 from jaxbandit.agents.models.gaussian import Posterior
 from jaxbandit.types import Context, Spec
 from tests.support import assert_counts, make_agent, one_lane, small_world, users
@@ -45,7 +45,7 @@ def test_probabilities_add_up_where_scores_are_computed_in_the_same_kernel():
 
 def test_draws_follow_the_probabilities():
     p = jnp.array([0.5, 0.0, 0.2, 0.3])
-    assert_counts(np.bincount(exploration.draw(KEY, jnp.tile(p[None], (N, 1))), minlength=4), np.asarray(p))
+    assert_counts(np.bincount(whole_numbers.draw(KEY, jnp.tile(p[None], (N, 1))), minlength=4), np.asarray(p))
 
 
 # Models after 5, 0 and 4 pulls at x = 1 with moments 6, 0, 10: with ridge 1, f = 1, 0, 2.

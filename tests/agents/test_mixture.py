@@ -49,7 +49,7 @@ def interaction(agent, reward, probability=(0.5, 0.5, 0.5), weight=(1, 1, 1)) ->
 
 
 def test_an_agent_is_drawn_by_its_weight_and_its_arm_is_played():
-    state = MixtureState((jnp.zeros(()),) * 3, jnp.array([0.0, -30.0, -60.0]), jnp.float32(20.0))
+    state = MixtureState((jnp.zeros(()),) * 3, jnp.array([0.0, -30.0, -60.0]), jnp.float32(400.0))
     decision = made(least_temperature=10.0).select(KEY, state, users(N))
     np.testing.assert_array_equal(decision.action, decision.memory.agent)
     expected = softmax([0, -1.5, -3])
@@ -68,10 +68,10 @@ def test_weights_by_hand():
     state = agent.update(KEY, agent.init(KEY), interaction([0, 1, 2], [0.5, 0.0, 0.9], (0.25, 0.5, 0.1), (1, 1, 0)))
     # Losses .5 / .25 and 1 / .5; the third user is not there. T = max(2, sqrt 2), then sqrt(4 + 3).
     np.testing.assert_allclose(state.gains - state.gains[2], [-1.0, -1.0, 0.0], atol=1e-6)
-    np.testing.assert_allclose(state.temperature, 2.0)
+    np.testing.assert_allclose(state.squared_temperature, 4.0)
     state = agent.update(KEY, state, interaction([0, 0, 0], [0.5, 1.0, 1.0], (0.25, 0.5, 0.5)))
     np.testing.assert_allclose(state.gains - state.gains[2], [-1.5, -0.5, 0.0], atol=1e-6)
-    np.testing.assert_allclose(state.temperature, 7**0.5, rtol=1e-6)
+    np.testing.assert_allclose(state.squared_temperature, 7.0)
 
 
 @pytest.mark.parametrize(
