@@ -1,4 +1,4 @@
-"""Write the generated parts of the README and of docs/accelerators.md, each between `<!-- NAME -->` and `<!-- end -->`.
+"""Write the generated parts of the README and of pages in docs, each between `<!-- NAME -->` and `<!-- end -->`.
 
 Sources: the registries, and in benchmarks/results the summary of a run (run.json), summary and results of a sweep
 (sweep.json, sweep.csv), and the JSON lines of the benchmarks (see speed_tables.py).
@@ -15,6 +15,7 @@ from typing import Any
 import accelerator_tables
 import agent_tables
 import polars as pl
+import round_tables
 import speed_tables
 
 from jaxbandit._core.hyperparameters import Hyperparameter, hyperparameters
@@ -115,6 +116,7 @@ PAGES: dict[str, Parts] = {
         "wheel": agent_tables.wheel,
         "growth": agent_tables.growth,
     },
+    "docs/rounds.md": {"peers": round_tables.peers, "rounds": round_tables.rounds},
     "docs/accelerators.md": {
         "tpu": accelerator_tables.tpu,
         "gpu": accelerator_tables.gpu,

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -10,6 +9,7 @@ from jaxbandit._core import prng
 from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit.agents import exploration, settings
 from jaxbandit.agents.models import groups
+from jaxbandit.agents.models.normal_inverse_gamma import gamma
 from jaxbandit.agents.settings import RewardRange
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec
 
@@ -36,7 +36,9 @@ def bernoulli_ts(spec: Spec, *, rewards: RewardRange = RewardRange()) -> Agent[B
     def select(key: Key[Array, ""], state: Beta, context: Context) -> Decision:
         draw_key, tie_key = prng.split(key)
         shape = (context.user.shape[0], spec.num_actions)
-        draw = jax.random.beta(draw_key, state.alpha[None], state.beta[None], shape)
+        # X / (X + Y) of Gamma variates; jax.random.beta draws them in a loop, one after the other on a CPU.
+        x, y = gamma(draw_key, jnp.broadcast_to(jnp.stack(state)[:, None], (2, *shape)))
+        draw = x / (x + y)
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, draw)))
 
     def update(key: Key[Array, ""], state: Beta, seen: Interaction) -> Beta:

@@ -24,7 +24,7 @@ from jaxbandit.agents.models.networks import example, make_network, widest
 from jaxbandit.agents.models.training import Batch, Learned, TrainingSettings, batch_of, context_of, make_learner
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, offered_arms
 
-AT_ONCE = 2**20  # numbers in the layers of the pairs that are predicted side by side
+AT_ONCE = 2**21  # numbers in the layers of the pairs that are predicted side by side
 
 
 class Layers(NamedTuple):
