@@ -34,11 +34,13 @@ def call(*args: object) -> Result:
     return Result(status, out.getvalue(), err.getvalue())
 
 
-def start(*args: object, cwd: Path | None = None, **variables: object) -> subprocess.Popen[str]:
-    """Start `python -m jaxbandit ARGS`, on one device as at home, with `variables` in its environment."""
+def start(
+    *args: object, cwd: Path | None = None, program: str | None = None, **variables: object
+) -> subprocess.Popen[str]:
+    """Start `python -m jaxbandit ARGS`, or a Python `program`, on all cores as at home, with `variables` set."""
     env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
     env |= {name: str(value) for name, value in variables.items()}
-    command = [sys.executable, "-m", "jaxbandit", *map(str, args)]
+    command = [sys.executable, *(("-c", program) if program else ("-m", "jaxbandit")), *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd)
 
 

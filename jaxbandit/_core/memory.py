@@ -21,7 +21,17 @@ def budget(device: jax.Device) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(DEVICE_SHARE * stats["bytes_limit"])
-    return int(HOST_SHARE * _host_bytes() / jax.local_device_count())
+    return of_host() // jax.local_device_count()
+
+
+def of_host() -> int:
+    """Bytes that all devices of a CPU, or arrays outside of devices, may take."""
+    return int(HOST_SHARE * _host_bytes())
+
+
+def size_of(example: PyTree) -> int:
+    """Bytes of arrays like these."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example))
 
 
 def needed(program: Compiled) -> int:
@@ -50,7 +60,7 @@ def check_size(example: PyTree, capacity: int, field: str = "capacity") -> None:
     Raises:
         InputError: it would take more than 1 GiB.
     """
-    each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example))
+    each = size_of(example)
     if capacity * each > MOST_BYTES:
         raise InputError(
             f"{field} is {capacity}: rows of {each} bytes make {capacity * each / 2**30:,.1f} GiB for each lane; "

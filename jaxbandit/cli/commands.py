@@ -125,13 +125,14 @@ def compare(directories: tuple[str, ...], out: str) -> None:
 
 
 def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
-    """Join the other processes, and have compiled programs kept."""
+    """Join the other processes, take all cores, and have compiled programs kept."""
     from jaxbandit._core import processes
 
     if resume and not (out or os.environ.get(RESULTS)):
         raise InputError("resume: --out is missing; allowed: the --out of an interrupted run")
     if distributed or processes.pool() is not None:
         processes.join()
+    processes.use_all_cores()
     _keep_programs()
 
 

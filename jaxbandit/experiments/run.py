@@ -13,7 +13,7 @@ import jax
 from jaxbandit import reporting
 from jaxbandit._core import processes
 from jaxbandit._core.files import write_json
-from jaxbandit.experiments import recorder, run_directory
+from jaxbandit.experiments import recorder, run_directory, sizes
 from jaxbandit.experiments.config import Config, checked, takes_ratings
 from jaxbandit.experiments.halving import check_delays
 from jaxbandit.experiments.recorder import Recorder
@@ -57,6 +57,7 @@ def run(
         InputError: bad input; an existing result is untouched.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    processes.use_all_cores()
     config, places = checked(config), run_directory.places(out)
     samples = recorder.choose_samples(places, resume, log_interactions, propensity_samples)
     options = Options(resume, checkpoint_every, profile=profile, keep_checkpoints=True)
@@ -78,11 +79,14 @@ def carry_out(
     sweep_config = asked if isinstance(asked, SweepConfig) else SweepConfig(asked, ({},))
     configs = sweep_config.configs() if isinstance(asked, SweepConfig) else [asked]  # that of a run is checked already
     options.check()
-    processes.use_all_cores()
     if (summary := _finished(asked, places, options.resume)) is not None:
         return summary
     check_delays(configs, sweep_config.eta)
+    sizes.check_curves(configs)
+    sizes.check_rounds(configs)
     groups = build_groups(configs)
+    for group in groups:
+        sizes.check_agent(group.config, group.simulation)
     follower = follow(groups[0]) if follow is not None else None
     if follower is not None:
         groups = [follower.group]

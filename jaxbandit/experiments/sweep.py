@@ -48,6 +48,7 @@ def sweep(
         InputError: bad input; an existing result is untouched.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    processes.use_all_cores()
     options = Options(resume, checkpoint_every, max_lanes, profile)
     return carry_out(sweep_config, run_directory.places(out), options, partial(_write, sweep_config))
 

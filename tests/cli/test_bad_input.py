@@ -93,6 +93,11 @@ def test_a_batch_of_distinct_users_is_no_larger_than_their_number(refused, ratin
             ("delay is 100000", "GiB for each lane", "at most", "(1 GiB)"),
         ),
         ("--env linear --agent sliding-window-linucb --window 1e8", ("window is 100000000", "at most", "(1 GiB)")),
+        ("--env linear --seeds 2147483647", ("seeds is 2147483647", "11,040.0 GiB", "at most", "seeds")),
+        ("--env linear --num-actions 2147483647", ("num_actions 2147483647", "1,024.0 GiB", "this machine has")),
+        ("--env linear --context-dim 1000000", ("1000000 features of users", "18,626.5 GiB", "a device has")),
+        ("--env linear-per-arm --arm-dim 1000000", ("1000000 of arms", "GiB", "a device has")),
+        ("--env wheel --agent neural-boltzmann --user-layers 1e6,1e6", ("neural-boltzmann", "GiB", "smaller layers")),
         (
             "--env cascade --agent cascade-linucb --log-interactions",
             ("log_interactions is set", "env cascade wants slates", "an env that wants one arm"),

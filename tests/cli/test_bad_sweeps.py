@@ -54,6 +54,8 @@ from tests.command_line import assert_refused, end, start
             ("delay is 40", "first rung of the halving has 15 of 45 rounds", "0 to 14"),
         ),
         ("--env linear --grid delay=0,200000 --training-loops 100000", ("delay is 200000", "(1 GiB)")),
+        ("--grid alpha=log:0.1:1:1000 --seeds 10000000", ("10,000,000,000 lanes", "51,409.0 GiB", "at most")),
+        ("--env linear --grid context-dim=5,1000000", ("1000000 features of users", "18,626.5 GiB", "a device has")),
     ],
 )
 def test_a_sweep_with_a_fault_is_refused_before_any_work(refused, flags, words) -> None:

@@ -33,3 +33,16 @@ def test_what_any_number_of_devices_saved_fits_any_other(devices, reacts):
         shapes = jax.tree.map(np.shape, (restored, expected))
         assert shapes[0] == shapes[1]
         assert np.array_equal(lane_order.from_tile(restored, after, reacts).lanes, saved.lanes)
+
+
+@pytest.mark.parametrize("reacts", [False, True])
+@pytest.mark.parametrize("max_lanes", [2, 4, 6])
+def test_a_tile_of_some_configurations_of_some_seeds_comes_back_as_it_was(max_lanes, reacts):
+    tiles = lanes.layout(CONFIGS, SEEDS, columns=2, max_lanes=max_lanes)
+    assert len(tiles) > 1
+    for tile in tiles:
+        before, real = state(tile, reacts), tile.config >= 0
+        after = lane_order.to_tile(lane_order.from_tile(before, tile, reacts).carry, tile, reacts)
+        rows = real if reacts else real.any(axis=1)
+        np.testing.assert_array_equal(after.environment[rows], before.environment[rows])
+        np.testing.assert_array_equal(after.agent["a"][real], before.agent["a"][real])
