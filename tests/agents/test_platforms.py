@@ -58,7 +58,7 @@ def test_the_same_arm_is_chosen(platform, num_arms):
     np.testing.assert_array_equal(*chosen)
 
 
-@pytest.mark.parametrize("dim", [1, 5, 8, 40, 64, 90])
+@pytest.mark.parametrize("dim", [1, 5, 8, 24, 66])
 @pytest.mark.parametrize("platform", OTHERS)
 def test_a_whitener_is_equal_but_for_rounding_under_any_vmap(platform, dim):
     # Each of d columns adds rounding to what is left: d eps relative to the largest entry, with a margin of 4.
@@ -70,18 +70,16 @@ def test_a_whitener_is_equal_but_for_rounding_under_any_vmap(platform, dim):
     np.testing.assert_allclose(on(platform, whiten, matrix), expected, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("dim", [40, 90])
+@pytest.mark.parametrize("dim", [24, 66])
 @pytest.mark.parametrize("platform", OTHERS)
 def test_features_that_depend_on_each_other_end_in_no_nan(platform, dim):
     rows = np.random.default_rng(0).normal(size=(4, 3, dim))
     exact = 1e4 * np.einsum("nri,nrj->nij", rows, rows) + 0.001 * np.eye(dim)
-    matrix = exact.astype(np.float32)
-    whitener = on(platform, jax.vmap(lambda m: cholesky.inverse_cholesky(m, 0.001)), matrix)
+    wrong = exact * (1 + 1e-3 * np.cos(np.add.outer(np.arange(dim), np.arange(dim)) ** 2))  # as after many sums
+    whiten = jax.vmap(lambda m: cholesky.inverse_cholesky(m, 0.001))
+    whitener, of_wrong = np.split(on(platform, whiten, np.float32([*exact, *wrong])), 2)
     assert np.isfinite(whitener).all()
-    wrong = np.float32(
-        exact * (1 + 1e-3 * np.cos(np.add.outer(np.arange(dim), np.arange(dim)) ** 2))
-    )  # as after many sums
-    assert np.isfinite(on(platform, jax.vmap(lambda m: cholesky.inverse_cholesky(m, 0.001)), wrong)).all()
+    assert np.isfinite(of_wrong).all()
     # x' M^-1 x of what was seen 10^4 times; how exact it is where M has lost its ridge is test_cholesky's.
     white = np.einsum("nij,nrj->nri", whitener.astype(np.float64), rows)
     true = np.einsum("nri,nij,nrj->nr", rows, np.linalg.inv(exact), rows)

@@ -135,9 +135,10 @@ def variance_each(solution: Solution, features: Float[Array, "B d"]) -> Float[Ar
 def _variance(whitener: Float[Array, "K d d"], features: Float[Array, "B d"]) -> Float[Array, "B K"]:
     """|W x|^2, summed over an axis whose elements lie far apart: those of all rows side by side are a vector.
 
-    W is triangular: the upper half of its rows needs no more than half of x.
+    W is triangular: the upper half of its rows needs no more than half of x. Sums of a single square are none to a
+    compiler: it would fuse them into each use, where a^2 + b^2 is rounded in one of two ways, and break ties of arms.
     """
-    half = whitener.shape[1] // 2
+    half = whitener.shape[1] // 2 if whitener.shape[1] > 3 else 0
     upper = einsum("ked,bd->keb", whitener[:, :half, :half], features[:, :half])
     lower = einsum("ked,bd->keb", whitener[:, half:], features)
     return (jnp.sum(upper * upper, axis=1) + jnp.sum(lower * lower, axis=1)).T
