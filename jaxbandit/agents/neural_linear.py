@@ -185,7 +185,9 @@ def neural_linucb(spec: Spec, *, own: NeuralLinUCBSettings = NeuralLinUCBSetting
 
     def update(key: Key[Array, ""], state: Bounding, seen: Interaction) -> Bounding:
         examples = encoder.examples(seen)
-        memory = replay.add(state.memory, examples, examples.weight)
+        # Once the encoder is frozen nobody reads the buffer. A loop of one turn or none: compilers change it in place.
+        turns = (seen.round < own.encoder_rounds).astype(jnp.int32)
+        memory = jax.lax.fori_loop(0, turns, lambda _, old: replay.add(old, examples, examples.weight), state.memory)
 
         def encode(learned: tuple[PyTree, PyTree, Posterior]) -> tuple[PyTree, PyTree, Posterior]:
             params, optimizer_state = step(key, learned[:2], examples)

@@ -117,10 +117,11 @@ def test_reset_forgets_the_second_moments_of_the_training_before(reset):
     assert before.served == ARMS * 2  # initial_pulls: of those who come later nobody asks
 
 
-def test_rows_are_taught_in_blocks_of_one_model_whatever_the_blocks(monkeypatch):
-    encoder, rows = stored(0, 9, 0)
+@each_kind
+def test_rows_are_taught_in_blocks_of_one_model_whatever_the_blocks(arm_dim, monkeypatch):
+    encoder, rows = stored(0, 9, arm_dim)
     rows = rows._replace(model=jnp.where(rows.model == 2, 1, rows.model))  # one model has no rows
-    params = encoder.init(KEY)
+    params, models = encoder.init(KEY), encoder.num_models
 
     def learn(known, model, z, reward, weight):
         assert z.shape[0] <= 4
@@ -129,10 +130,10 @@ def test_rows_are_taught_in_blocks_of_one_model_whatever_the_blocks(monkeypatch)
     monkeypatch.setattr(encoding, "BLOCK", 4)
     for rounds in (1, 4, 9):
         memory = replay.Replay(rows, jnp.int32(0), jnp.int32(rounds * BATCH))
-        got = encoding.fold(encoder, params, memory, seen(rounds - 1, 0), jnp.zeros((ARMS, 6)), learn)
+        got = encoding.fold(encoder, params, memory, seen(rounds - 1, arm_dim), jnp.zeros((models, 6)), learn)
         z = f64(encoder.encode(params, rows)[0]) * f64(rows.reward * rows.weight)[:, None]
         count = rounds * BATCH
-        expected = [z[:count][np.asarray(rows.model)[:count] == k].sum(axis=0) for k in range(ARMS)]
+        expected = [z[:count][np.asarray(rows.model)[:count] == k].sum(axis=0) for k in range(models)]
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
 

@@ -1,13 +1,14 @@
 """A network whose last hidden layer z(x) feeds a linear posterior, and the stored interactions that train both."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.integers import ceil_div
@@ -30,6 +31,9 @@ class Examples(NamedTuple):
     model: Int[Array, " n"]
     reward: Float[Array, " n"]
     weight: Float[Array, " n"]
+
+
+Teach = Callable[[Known, Examples, Bool[Array, " n"]], Known]
 
 
 class Encoder(NamedTuple):
@@ -121,25 +125,47 @@ def fold(
     blocks follows from the round, which is the same in all lanes, where what they have stored may differ.
     """
     size, batch = memory.examples.reward.shape[0], seen.reward.shape[0]
-    model = jnp.where(jnp.arange(size, dtype=jnp.int32) < memory.stored, memory.examples.model, encoder.num_models)
+    most = jnp.minimum(jnp.minimum(seen.round + 1, ceil_div(size, batch)) * batch, size)
+    block, model = min(BLOCK, size), jnp.zeros(min(BLOCK, size), jnp.int32)
+
+    def teach(part: Known, examples: Examples, inside: Bool[Array, " n"]) -> Known:
+        z, _ = encoder.encode(params, examples)
+        return learn(part, model, z, examples.reward, jnp.where(inside, examples.weight, 0.0))
+
+    if encoder.num_models == 1:  # its examples lie side by side
+        return jax.lax.fori_loop(0, _blocks(most, block), partial(_next_block, memory, teach, block), empty)
+    next_block = _blocks_of_models(memory, teach, block, encoder.num_models)
+    return jax.lax.fori_loop(0, _blocks(most, block) + encoder.num_models, next_block, empty)
+
+
+def _next_block(memory: Replay, teach: Teach[Known], block: int, number: Int[Array, ""], known: Known) -> Known:
+    """Teach the block of this number to the only model; the last one may begin with examples of the one before it."""
+    start = jnp.minimum(number * block, memory.examples.reward.shape[0] - block)
+    examples = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, block), memory.examples)
+    place = start + jnp.arange(block, dtype=jnp.int32)
+    return teach(known, examples, (place >= number * block) & (place < memory.stored))
+
+
+def _blocks_of_models(
+    memory: Replay, teach: Teach[Known], block: int, num_models: int
+) -> Callable[[Int[Array, ""], Known], Known]:
+    """Sort what is stored by its model, and return how to teach the block of a number."""
+    size = memory.examples.reward.shape[0]
+    model = jnp.where(jnp.arange(size, dtype=jnp.int32) < memory.stored, memory.examples.model, num_models)
     order = jnp.argsort(model).astype(jnp.int32)
-    count = jnp.sum(model[:, None] == jnp.arange(encoder.num_models, dtype=jnp.int32)[None], axis=0, dtype=jnp.int32)
-    block = min(BLOCK, size)
+    count = jnp.sum(model[:, None] == jnp.arange(num_models, dtype=jnp.int32)[None], axis=0, dtype=jnp.int32)
     blocks = _blocks(count, block)
     first, end = jnp.cumsum(count) - count, jnp.cumsum(blocks)
 
     def one(number: Int[Array, ""], known: Known) -> Known:
-        k = jnp.minimum(jnp.sum(end <= number, dtype=jnp.int32), encoder.num_models - 1)
+        k = jnp.minimum(jnp.sum(end <= number, dtype=jnp.int32), num_models - 1)
         inside = (number - (end[k] - blocks[k])) * block + jnp.arange(block, dtype=jnp.int32)
         examples = jax.tree.map(lambda leaf: leaf[order[jnp.minimum(first[k] + inside, size - 1)]], memory.examples)
-        weight = jnp.where(inside < count[k], examples.weight, 0.0)
-        z, _ = encoder.encode(params, examples._replace(model=jnp.full(block, k)))
         part = jax.tree.map(lambda leaf: leaf[k][None], known)
-        part = learn(part, jnp.zeros(block, jnp.int32), z, examples.reward, weight)
+        part = teach(part, examples._replace(model=jnp.full(block, k)), inside < count[k])
         return jax.tree.map(lambda leaf, new: leaf.at[k].set(new[0]), known, part)
 
-    most = jnp.minimum(jnp.minimum(seen.round + 1, ceil_div(size, batch)) * batch, size)
-    return jax.lax.fori_loop(0, _blocks(most, block) + encoder.num_models, one, empty)
+    return one
 
 
 def _blocks(count: Int[Array, "*K"], size: int) -> Int[Array, "*K"]:
