@@ -1,18 +1,16 @@
 """How much memory a program or a buffer needs, and how much there is for it. It allocates nothing."""
 
 import math
-from contextlib import suppress
-from pathlib import Path
 
 import jax
 from jax.stages import Compiled
 from jaxtyping import PyTree
 
+from jaxbandit._core import host
 from jaxbandit._core.errors import InputError
 
 HOST_SHARE = 0.5  # of a machine's memory; the rest is for all else that runs there
 DEVICE_SHARE = 0.8  # of what the allocator of a GPU or TPU may hand out
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 MOST_BYTES = 2**30  # of a buffer of one lane
 
 
@@ -26,7 +24,7 @@ def budget(device: jax.Device) -> int:
 
 def of_host() -> int:
     """Bytes that all devices of a CPU, or arrays outside of devices, may take."""
-    return int(HOST_SHARE * _host_bytes())
+    return int(HOST_SHARE * host.memory_bytes())
 
 
 def size_of(example: PyTree) -> int:
@@ -41,17 +39,6 @@ def needed(program: Compiled) -> int:
         return 0
     parts = (analysis.argument_size_in_bytes, analysis.output_size_in_bytes, analysis.temp_size_in_bytes)
     return sum(parts) - analysis.alias_size_in_bytes
-
-
-def _host_bytes() -> int:
-    """Memory of this machine, or of the container around this process where that is less."""
-    import psutil
-
-    sizes = [psutil.virtual_memory().total]
-    for path in LIMITS:
-        with suppress(OSError, ValueError):
-            sizes.append(int(Path(path).read_text()))
-    return min(sizes)
 
 
 def check_size(example: PyTree, capacity: int, field: str = "capacity") -> None:

@@ -11,7 +11,8 @@ import click
 from jaxbandit._core.errors import unknown
 from jaxbandit._core.hyperparameters import Value, hyperparameters
 from jaxbandit.cli import base_config
-from jaxbandit.cli.options import Eta, Flag, Repeated, SettingType, Switch, choice, whole
+from jaxbandit.cli.options import Eta, Flag, Repeated, SettingType, Switch, choice, reading_flag, whole
+from jaxbandit.cli.reading import READING_HELP
 from jaxbandit.experiments.config import LOWEST, REGISTRIES, Config
 from jaxbandit.experiments.interaction_log import SAMPLES
 from jaxbandit.experiments.search_space import SAMPLERS
@@ -21,9 +22,7 @@ HELP = {
     "env": "environment; see `jaxbandit list envs`",
     "agent": "agent; see `jaxbandit list agents`",
     "ratings": "data set or path, gs:// too; see `jaxbandit list data`",
-    "user_column": "column of user ids in a file of your own",
-    "item_column": "column of item ids",
-    "rating_column": "column of ratings",
+    **READING_HELP,
     "batch_size": "users served between two updates of the agent",
     "training_loops": "rounds are training-loops x steps-per-loop",
     "steps_per_loop": "rounds of a loop",
@@ -54,9 +53,7 @@ def run_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
         InputError: one of these is not registered.
     """
     options: list[click.Parameter] = [
-        Flag("run", f.name, whole(f.name) if f.name in LOWEST else click.STRING, HELP[f.name], getattr(base, f.name))
-        for f in fields(Config)
-        if f.name in HELP
+        _field_option(f.name, getattr(base, f.name)) for f in fields(Config) if f.name in HELP
     ]
     options += [
         click.Option(["--config"], metavar="FILE", help="repeat a run: its config.json, or a sweep's best.json"),
@@ -79,6 +76,12 @@ def run_options(args: Sequence[str], base: Config) -> list[click.Parameter]:
             known = {option.name for option in options}
             options += [option for option in _setting_options(kind, name, current) if option.name not in known]
     return options
+
+
+def _field_option(name: str, default: Value) -> click.Option:
+    if name in READING_HELP:
+        return reading_flag(name, default)
+    return Flag("run", name, whole(name) if name in LOWEST else click.STRING, HELP[name], default)
 
 
 def log_options() -> list[click.Parameter]:

@@ -1,10 +1,12 @@
 """`jaxbandit list` and `jaxbandit data`: what there is to choose from, and what is in a data set."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from jaxbandit._core.errors import unknown
+from jaxbandit.cli.reading import READING_HELP
 
 
 @click.command("list")
@@ -67,19 +69,25 @@ def data_fetch(name: str) -> None:
     click.echo(fetch(name))
 
 
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say how a file of ratings is read."""
+    for name, words in reversed(READING_HELP.items()):
+        switch = {"is_flag": True} if name == "implicit" else {"metavar": "NAME"}
+        command = click.option(f"--{name.replace('_', '-')}", help=words, default=None, **switch)(command)
+    return command
+
+
 @data.command("describe")
 @click.argument("name_or_path", metavar="NAME|PATH")
-@click.option("--user-column", metavar="NAME", help="column of user ids in a file of your own")
-@click.option("--item-column", metavar="NAME", help="column of item ids")
-@click.option("--rating-column", metavar="NAME", help="column of ratings")
+@reading_options
 @click.option("--plot", metavar="FILE", help="draw star shares, popularity and activity into a PNG")
-def data_describe(name_or_path: str, plot: str | None, **columns: str | None) -> None:
+def data_describe(name_or_path: str, plot: str | None, **reading: Any) -> None:
     """Say what is in a data set: counts, density, star shares, skew."""
     from jaxbandit.data import describe, load
     from jaxbandit.data import plot as draw
     from jaxbandit.reporting import print_list
 
-    ratings = load(name_or_path, **columns)
+    ratings = load(name_or_path, **{name: value for name, value in reading.items() if value is not None})
     rows = [(name.replace("_", " "), _shown(value)) for name, value in describe(ratings).items()]
     print_list(rows, headings=("what", "value"))
     if plot:

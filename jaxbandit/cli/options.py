@@ -8,6 +8,8 @@ from annotated_types import Ge, Le
 
 from jaxbandit._core.errors import InputError, nearest
 from jaxbandit._core.hyperparameters import Hyperparameter, Value, parse
+from jaxbandit.cli.reading import READING_HELP
+from jaxbandit.data.validation import DUPLICATES
 
 if TYPE_CHECKING:
     from click.parser import _OptionParser, _ParsingState
@@ -71,10 +73,10 @@ class Flag(click.Option):
 class Switch(click.Option):
     """A flag whose value may be left out: --resume is --resume=true, which tuning services write."""
 
-    def __init__(self, name: str, words: str = "") -> None:
+    def __init__(self, name: str, words: str = "", *, default: bool | None = False) -> None:
         kind = SettingType(Hyperparameter(name, "bool", default=False))
         super().__init__(
-            [_flag(name), name], type=kind, is_flag=False, flag_value="true", default=False, metavar="", help=words
+            [_flag(name), name], type=kind, is_flag=False, flag_value="true", default=default, metavar="", help=words
         )
 
 
@@ -97,6 +99,14 @@ class Repeated(click.Option):
                 process_one(state.rargs.pop(0), state)
 
         option.process = process  # type: ignore[method-assign]
+
+
+def reading_flag(name: str, default: Value = None) -> click.Option:
+    """Make a flag for how a file of ratings is read, of READING_HELP."""
+    if name == "implicit":
+        return Switch(name, READING_HELP[name], default=None)
+    kind = choice(name, DUPLICATES) if name == "duplicates" else click.STRING
+    return Flag("run", name, kind, READING_HELP[name], default)
 
 
 def named_values(flag: str, texts: Sequence[str]) -> dict[str, str]:

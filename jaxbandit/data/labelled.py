@@ -9,7 +9,8 @@ from etils import epath
 
 from jaxbandit._core.errors import InputError, nearest
 from jaxbandit._core.files import mounted
-from jaxbandit.data.tables import is_number, reason_of, split_fields
+from jaxbandit.data.dialect import is_number
+from jaxbandit.data.dialect import split as split_fields
 
 SHIPPED = {"digits": "load_digits", "breast-cancer": "load_breast_cancer", "wine": "load_wine"}
 ALLOWED = f"{' | '.join(SHIPPED)}, or the path of a CSV"
@@ -85,7 +86,7 @@ def _parse(path: str, raw: bytes, separator: str, width: int, has_header: bool) 
     except pl.exceptions.PolarsError as error:
         lines = raw.decode("utf-8", "replace").splitlines()
         long = next((i for i, line in enumerate(lines, 1) if len(split_fields(line, separator)) > width), None)
-        where = f", row {long}: more fields than in row 1" if long else f": not a table ({reason_of(error)})"
+        where = f", row {long}: more fields than in row 1" if long else f": not a table ({error})"
         raise InputError(f"{path}{where}; allowed: {width} fields in each row") from None
     if frame.is_empty():
         raise InputError(f"{path}: no rows; allowed: rows of at least two labels")

@@ -14,6 +14,7 @@ from jaxbandit._core.errors import InputError, unknown
 from jaxbandit._core.files import mounted
 from jaxbandit._core.hyperparameters import MOST, Hyperparameter, Value, hyperparameters, parse, validate
 from jaxbandit.agents import AGENTS
+from jaxbandit.data import Columns, check_options
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.types import AgentFactory, EnvironmentFactory
 
@@ -21,7 +22,8 @@ Settings: TypeAlias = dict[str, Any]  # by name; each a Value once the config is
 FlagValue: TypeAlias = bool | int | float | str | None  # as a flag, a table or JSON has it
 LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0, "seeds": 1, "seed": 0}
 REGISTRIES: dict[str, Mapping[str, AgentFactory | EnvironmentFactory]] = {"env": ENVIRONMENTS, "agent": AGENTS}
-RATINGS = ("ratings", "user_column", "item_column", "rating_column")
+READING = ("user_column", "item_column", "rating_column", "duplicates", "encoding", "implicit")  # of a file of ratings
+RATINGS = ("ratings", *READING)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,15 @@ class WorldConfig:
     user_column: str | None
     item_column: str | None
     rating_column: str | None
+    duplicates: str
+    encoding: str | None
+    implicit: bool
     env_settings: Settings
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the file of ratings is read."""
+        return {name: getattr(self, name) for name in READING}
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,9 @@ class Config:
     user_column: str | None = None
     item_column: str | None = None
     rating_column: str | None = None
+    duplicates: str = "error"
+    encoding: str | None = None
+    implicit: bool = False
     batch_size: int = 128
     training_loops: int = 200
     steps_per_loop: int = 10
@@ -91,6 +104,8 @@ def _whole(name: str, value: object) -> int:
 
 def _check_ratings(config: Config) -> None:
     if takes_ratings(config.env):
+        columns = Columns(config.user_column, config.item_column, config.rating_column)
+        check_options(columns, config.duplicates, config.encoding, config.implicit)
         return
     for name in RATINGS:
         if getattr(config, name) != getattr(Config, name):
@@ -206,6 +221,8 @@ def _typed(name: str, value: Any) -> Any:
         return _whole(name, value)
     if default[name] == () and not isinstance(value, dict):
         raise InputError(f"{name} is {value!r}; allowed: an object of names and values")
+    if isinstance(default[name], bool) and not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; allowed: true | false")
     if default[name] != () and not isinstance(value, str | type(default[name])):
         raise InputError(f"{name} is {value!r}; allowed: text")
     return value

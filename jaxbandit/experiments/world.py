@@ -39,8 +39,7 @@ def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
     Raises:
         InputError: the ratings cannot be read, or settings do not go together.
     """
-    columns = {name: getattr(config, name) for name in ("user_column", "item_column", "rating_column")}
-    ratings = [load(config.ratings, **columns)] if takes_ratings(config.env) else []
+    ratings = [load(config.ratings, **config.reading)] if takes_ratings(config.env) else []
     return ENVIRONMENTS[config.env](*ratings, **config.env_settings)
 
 

@@ -4,6 +4,8 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+from jaxbandit.data import Ratings
+
 
 def small_sets() -> dict[str, dict[str, str]]:
     """Return layout -> file name -> content."""
@@ -47,6 +49,17 @@ def write_zip(layout: str, path: Path) -> Path:
         for name, content in SMALL_SETS[layout].items():
             archive.writestr(f"{layout}/{name}", content.encode("latin-1"))
     return path
+
+
+def triples(ratings: Ratings) -> list[tuple[object, object, float]]:
+    return list(
+        zip(
+            ratings.user_ids[ratings.user].tolist(),
+            ratings.item_ids[ratings.item].tolist(),
+            ratings.rating.tolist(),
+            strict=True,
+        )
+    )
 
 
 def md5(path: Path) -> str:

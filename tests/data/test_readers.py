@@ -5,20 +5,9 @@ import polars as pl
 import pytest
 
 from jaxbandit.data import Columns, Ratings, read
-from tests.data.small_sets import SMALL_SETS, write_directory, write_zip
+from tests.data.small_sets import SMALL_SETS, triples, write_directory, write_zip
 
 each_layout = pytest.mark.parametrize("layout", sorted(SMALL_SETS))
-
-
-def triples(ratings: Ratings) -> list[tuple[object, object, float]]:
-    return list(
-        zip(
-            ratings.user_ids[ratings.user].tolist(),
-            ratings.item_ids[ratings.item].tolist(),
-            ratings.rating.tolist(),
-            strict=True,
-        )
-    )
 
 
 def feature(ratings: Ratings, what: str, name: str) -> list[float]:
@@ -131,6 +120,7 @@ def test_ratings_like_movielens_by_header_but_on_another_scale_keep_their_scale(
 def test_a_path_may_be_of_a_cloud_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from etils.epath import testing
 
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://localhost")
     (tmp_path / "u.csv").write_text("user,item,rating\n1,1,3\n2,2,4\n")
     local = {"gs://bucket/u.csv": tmp_path / "u.csv"}
     with testing.mock_epath(

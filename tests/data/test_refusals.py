@@ -36,7 +36,7 @@ def refusal(path: Path | str, *columns: Columns) -> str:
         (HEADER + "1,1,3\n2,2,good\n", "own.csv, row 3: rating = good"),
         (HEADER + "1,1,3\n2,2,\n", "own.csv, row 3: rating is missing"),
         (HEADER + "1,1,3\n2,2\n", "own.csv, row 3: rating is missing"),
-        (HEADER + "1,1,3\n\n2,2,3\n", "own.csv, row 3: user is missing"),
+        (HEADER + "1,1,3\n\n2,2,\n", "own.csv, row 4: rating is missing"),
         (HEADER + "1,1,3\n ,2,3\n", "own.csv, row 3: user is missing"),
         (HEADER + "1,1,3\n2,2,3,4\n", "own.csv, row 3: more fields than in row 1: allowed: 3"),
         (GOOD + "3,1,5\n2,2,1\n1,1,2\n", "own.csv, row 5: duplicate rating of user = 2, item = 2 (first in row 3)"),

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from jaxbandit._core import memory
+from jaxbandit._core import host
 from jaxbandit._core.errors import InputError
 from jaxbandit.experiments import sizes
 from jaxbandit.experiments.config import Config, checked
@@ -14,7 +14,7 @@ POINT = 5 * 8  # bytes: five metrics in float64
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "_host_bytes", lambda: 2 * 2**30)
+    monkeypatch.setattr(host, "memory_bytes", lambda: 2 * 2**30)
 
 
 def config(**settings) -> Config:
