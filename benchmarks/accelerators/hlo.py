@@ -4,7 +4,8 @@ It knows nothing of cycles or kernels: those are in tpu.py and gpu.py.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{\s*$")
@@ -13,6 +14,7 @@ OPCODE = re.compile(r"(?:^|\s)([a-z][\w\-]*)\(")
 TABLE_ROW = re.compile(r"^(\d+) (.*)$")
 TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 SAME = {"copy", "bitcast", "reshape", "convert", "optimization-barrier", "opt-barrier", "copy-start", "copy-done"}
+ONCE_IN = re.compile(r'op_name="[^"]*\bonce_in_(\d+)_rounds\b')  # `vmap` writes vmap(NAME)
 COLLECTIVE = re.compile(r"^(all-|reduce-scatter|collective-|ragged-all|send|recv)")
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s64": 8, "u64": 8, "f64": 8, "c64": 8}
 MOST_STEPS = 100  # from an operation back to a constant
@@ -31,6 +33,10 @@ class Operation(NamedTuple):
         """Return the name of a computation, a kind, an index."""
         found = re.search(rf'\b{name}="?%?([\w.\-$]+)', self.attributes)
         return found[1] if found else None
+
+
+Executed = tuple[str, Operation, float]  # the computation, the operation, how often
+Price = Callable[[list[Executed]], float]
 
 
 class Loop(NamedTuple):
@@ -197,20 +203,30 @@ class Module:
         """Opcodes of all operations in a computation, and in what it calls, that speak to other devices."""
         return [op.opcode for op in self.within(computation) if COLLECTIVE.match(op.opcode)]
 
-    def executed(self, computation: str, times: int = 1) -> Iterator[tuple[str, Operation, int]]:
+    def executed(
+        self, computation: str, cost: Price | None = None, *, times: float = 1, every: int = 1
+    ) -> Iterator[Executed]:
         """Yield all operations that one run of a computation carries out, where they stand, and how often.
 
-        Loops of unknown length count once, and all branches count: an upper bound.
+        Loops of unknown length count once, and of branches the dearest by `cost`, else all: an upper bound. What the
+        source does in a scope `once_in_N_rounds` counts 1/N.
         """
         for op in self.computations[computation].values():
-            if op.opcode == "while":
-                turns = self.trips(computation, op) or 1
-                yield from self.executed(op.attribute("body") or "", times * turns)
-            elif op.opcode in ("call", "conditional"):
-                for called in called_by(op):
-                    yield from self.executed(called, times)
-            else:
+            if op.opcode not in ("while", "call", "conditional"):
                 yield computation, op, times
+                continue
+            turns = (self.trips(computation, op) or 1) if op.opcode == "while" else 1
+            parts = []
+            for called in (op.attribute("body") or "",) if op.opcode == "while" else called_by(op):
+                seldom = self._every(called) or every
+                often = times * turns if seldom == every else times * turns * every / seldom
+                parts.append([*self.executed(called, cost, times=often, every=seldom)])
+            yield from max(parts, key=cost) if op.opcode == "conditional" and cost else chain(*parts)
+
+    def _every(self, computation: str) -> int | None:
+        """Return N where operations of a computation come from a scope `once_in_N_rounds`."""
+        found = (ONCE_IN.search(op.attributes) for op in self.computations[computation].values())
+        return max((max(int(match[1]), 1) for match in found if match), default=None)
 
     def within(self, computation: str) -> Iterator[Operation]:
         """Yield all operations of a computation and of what it calls."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bundles
-from hlo import Module, Operation, shapes
+from hlo import Executed, Module, Operation, shapes
 
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all", "partition-id"}
 FREE |= {"copy-start", "copy-done", "slice-start", "slice-done", "opt-barrier", "replica-id"}  # beside other work
@@ -36,25 +36,30 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
     module = Module(hlo)
     body = module.loop_over_rounds().body
     code = final_code(module, dumps)
-    spent: list[tuple[int, Operation, int, Cost]] = []
-    missing: list[str] = []
-    for computation, op, times in module.executed(body):
+
+    def cost_of(computation: str, op: Operation) -> Cost:
         if op.opcode in FREE or MADE_UP.search(op.attributes):
-            continue
+            return Cost(0, 0, certain=True)
         counted = code.get(op.name) or code.get(likeness(module, computation, op)) or bundles.Count(None, 0, True)
-        cost = Cost(estimate(op), counted.cycles, not counted.unknown and counted.finished)
-        if cost.cycles is None:
-            missing += (
-                [f"{op.name} {short(op)}"] if any(max(sizes, default=1) > 1 for _, sizes in shapes(op.type)) else []
-            )
-        else:
+        return Cost(estimate(op), counted.cycles, not counted.unknown and counted.finished)
+
+    def price(done: list[Executed]) -> float:
+        return sum(times * (cost_of(computation, op).cycles or 0) for computation, op, times in done)
+
+    spent: list[tuple[float, Operation, float, Cost]] = []
+    missing: list[str] = []
+    for computation, op, times in module.executed(body, price):
+        cost = cost_of(computation, op)
+        if cost.cycles is None and any(max(sizes, default=1) > 1 for _, sizes in shapes(op.type)):
+            missing.append(f"{op.name} {short(op)}")
+        elif cost.cycles:
             spent.append((times * cost.cycles, op, times, cost))
     own = [item for item in spent if item[-1].estimate is None]
     return {
-        "cycles_per_round": sum(cycles for cycles, *_ in spent),
-        "of_them_counted_from_bundles": sum(cycles for cycles, *_ in own),
-        "bundles_per_round": sum(times * (cost.bundles or cost.estimate or 0) for _, _, times, cost in spent),
-        "kernels_per_round": sum(times for _, _, times, _ in spent),
+        "cycles_per_round": round(sum(cycles for cycles, *_ in spent)),
+        "of_them_counted_from_bundles": round(sum(cycles for cycles, *_ in own)),
+        "bundles_per_round": round(sum(times * (cost.bundles or cost.estimate or 0) for _, _, times, cost in spent)),
+        "kernels_per_round": round(sum(times for _, _, times, _ in spent)),
         "loops": [
             {"trips": loop.trips, "source": module.source(loop.operation)}
             for name in (body, *(loop.body for loop in module.loops(body)))
@@ -68,7 +73,7 @@ def summary(hlo: str, dumps: Path) -> dict[str, Any]:
     }
 
 
-def dearest(module: Module, spent: list[tuple[int, Operation, int, Cost]], by: Any) -> list[dict[str, Any]]:
+def dearest(module: Module, spent: list[tuple[float, Operation, float, Cost]], by: Any) -> list[dict[str, Any]]:
     return [
         {
             "name": op.name,

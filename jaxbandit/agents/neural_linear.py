@@ -119,6 +119,7 @@ def neural_linear_ts(spec: Spec, *, own: NeuralLinearSettings = NeuralLinearSett
             z, _ = encoder.encode(params, examples)
             return params, optimizer_state, learn(known, examples.model, z, examples.reward, examples.weight)
 
+        @jax.named_scope(f"once_in_{own.train_every}_rounds")  # for those who read the compiled program
         def retrain(trained: tuple[PyTree, PyTree, NIG]) -> tuple[PyTree, PyTree, NIG]:
             params, optimizer_state = train(key, trained[:2], memory)
             return params, optimizer_state, encoding.fold(encoder, params, memory, seen, empty, learn)
@@ -194,7 +195,8 @@ def neural_linucb(spec: Spec, *, own: NeuralLinUCBSettings = NeuralLinUCBSetting
             if not own.warm_start:
                 return params, optimizer_state, learned[2]
             last = seen.round == own.encoder_rounds - 1
-            fold = partial(encoding.fold, encoder, params, memory, seen, empty, _learn)
+            seldom = jax.named_scope(f"once_in_{own.encoder_rounds}_rounds")  # for those who read the compiled program
+            fold = seldom(partial(encoding.fold, encoder, params, memory, seen, empty, _learn))
             return params, optimizer_state, jax.lax.cond(last, fold, lambda: empty)
 
         def bound(learned: tuple[PyTree, PyTree, Posterior]) -> tuple[PyTree, PyTree, Posterior]:

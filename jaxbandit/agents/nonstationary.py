@@ -120,7 +120,8 @@ def push(state: Window, batch: Posterior, place: Int[Array, ""]) -> Window:
     size = state.ring.pulls.shape[0]
     # A loop of one turn or none: compilers change its carry in place, where both branches of a condition are copied.
     turns = (place == 0).astype(jnp.int32)
-    ring = jax.lax.fori_loop(0, turns, lambda _, ring: next_block(ring), state.ring)
+    with jax.named_scope(f"once_in_{size}_rounds"):  # for those who read the compiled program
+        ring = jax.lax.fori_loop(0, turns, lambda _, ring: next_block(ring), state.ring)
     block = jax.tree.map(lambda old, new: jnp.where(place == 0, new, old + new), state.block, batch)
     ring = jax.tree.map(lambda x, new: x.at[place].set(new), ring, batch)
     older = jax.tree.map(lambda x: jnp.where(place + 1 < size, x[jnp.minimum(place + 1, size - 1)], 0.0), ring)

@@ -208,6 +208,35 @@ def test_cycles_of_a_round_are_estimates_with_loops_multiplied_out_and_bundles_w
     assert not got["not_counted"] + got["uncertain"]
 
 
+def test_of_branches_the_dearest_counts_and_what_is_seldom_done_as_often_as_the_source_says() -> None:
+    module = Module("""HloModule m
+
+%often (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  ROOT %small = f32[8]{0} negate(%a), metadata={op_name="cond/branch_0_fun/neg"}
+}
+
+%seldom (b: f32[8]) -> f32[8] {
+  %b = f32[8]{0} parameter(0)
+  %first = f32[8]{0} negate(%b)
+  ROOT %large = f32[8]{0} negate(%first), metadata={op_name="cond/branch_1_fun/vmap(once_in_20_rounds)/neg"}
+}
+
+ENTRY %main (which: s32[], x: f32[8]) -> f32[8] {
+  %which = s32[] parameter(0)
+  %x = f32[8]{0} parameter(1)
+  ROOT %conditional = f32[8]{0} conditional(%which, %x, %x), branch_computations={%often, %seldom}
+}
+""")
+
+    def counted(price):
+        return {op.name: times for _, op, times in module.executed("main", price) if op.opcode == "negate"}
+
+    assert counted(None) == {"small": 1, "first": 1 / 20, "large": 1 / 20}
+    for dearest, expected in (("small", {"small": 1}), ("large", {"first": 1 / 20, "large": 1 / 20})):
+        assert counted(lambda done, name=dearest: sum(op.name == name for _, op, _ in done)) == expected
+
+
 def test_an_operation_that_nobody_counted_is_told(tmp_path: Path) -> None:
     assert tpu.summary(TPU, tmp_path)["not_counted"] == ["gather_fusion f32[8]", "gather_fusion.2 f32[8]"]
 
