@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxbandit._core.hyperparameters import flat_settings
 from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.models import groups
 from jaxbandit.agents.models.networks import example, make_network
 from jaxbandit.agents.models.training import Learned, TrainingSettings, batch_of, make_learner
 from jaxbandit.types import Agent, Context, Decision, Interaction, Spec, Traced
@@ -112,8 +113,7 @@ def network_agent(spec: Spec, training: TrainingSettings, rule: Rule) -> Agent[N
 
     def update(key: Key[Array, ""], state: NeuralState, seen: Interaction) -> NeuralState:
         learned = learner.learn(key, state.learned, batch_of(spec, seen), seen.weight, seen.round)
-        # No product with one-hot rows: the choice of the arm would be fused into each of their elements.
-        pulls = state.pulls.at[seen.action].add(seen.weight)
+        pulls = groups.add_rows(state.pulls, seen.action, seen.weight)
         return NeuralState(learned, pulls, state.updates + 1)
 
     return Agent(init, select, update, probabilities=probabilities if rule.probabilities else None)

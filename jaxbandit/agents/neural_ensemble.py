@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxbandit._core import prng
 from jaxbandit._core.hyperparameters import flat_settings
-from jaxbandit._core.selection import entries
 from jaxbandit.agents import exploration, settings
+from jaxbandit.agents.models.members import values_of_members
 from jaxbandit.agents.models.networks import example, make_network
 from jaxbandit.agents.models.training import (
     Batch,
@@ -52,6 +52,11 @@ class Ensemble(NamedTuple):
     def predict(self, params: PyTree, context: Context, noise: bool = False) -> Float[Array, "*heads B K"]:
         """Predict by one network, without its random function."""
         return cast(Array, self.module.apply(params, context, noise=noise))
+
+    def values(self, networks: tuple[PyTree, PyTree], context: Context) -> Float[Array, "B K"]:
+        """Values of one network with its random function, if it has one."""
+        values = self.predict(networks[0], context)
+        return values + self.prior_scale * self.predict(networks[1], context) if self.has_priors else values
 
     def prior_values(self, prior: PyTree, context: Context) -> Float[Array, "q B K"]:
         """Values of the random functions."""
@@ -136,11 +141,9 @@ def ensemble_agent(
 
     def select(key: Key[Array, ""], state: EnsembleState, context: Context) -> Decision:
         draw_key, tie_key = prng.split(key)
-        values = jax.vmap(ensemble.predict, (0, None))(state.learned.params, context)
-        if ensemble.has_priors:
-            values = values + ensemble.prior_values(state.prior, context)
-        member = jax.random.randint(draw_key, values.shape[1:2], 0, ensemble.size)
-        drawn = entries(jnp.moveaxis(values, 0, -1), jnp.broadcast_to(member[:, None], values.shape[1:]))
+        member = jax.random.randint(draw_key, context.user.shape[:1], 0, ensemble.size)
+        networks = (state.learned.params, state.prior)
+        drawn = values_of_members(ensemble.values, networks, context, member)
         return Decision(exploration.greedy(tie_key, exploration.allowed(context, drawn), ties))
 
     def update(key: Key[Array, ""], state: EnsembleState, seen: Interaction) -> EnsembleState:

@@ -1,6 +1,7 @@
 """What TPUs and GPUs have of their own equals the common way: here on a CPU, Pallas kernels in their interpreter."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,13 @@ from jax.experimental.pallas import tpu as pltpu
 
 from jaxbandit._core import platforms
 from jaxbandit._core.selection import entries
-from jaxbandit.agents import exploration
-from jaxbandit.agents.models import cholesky, gaussian
+from jaxbandit.agents import exploration, neural_ucb
+from jaxbandit.agents.models import cholesky, gaussian, members, replay
+from jaxbandit.agents.models.networks import NetworkSettings, example, make_network
+from jaxbandit.agents.models.training import context_of
+from jaxbandit.agents.neural_ensemble import Ensemble
 from jaxbandit.envs import sampling
+from jaxbandit.types import Context, Spec, make_catalogue
 
 OTHERS = ("tpu", "cuda")
 
@@ -96,3 +101,79 @@ def test_an_update_is_equal_but_for_rounding(platform):
     )
     for a, b in zip(common, own, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=100 * np.finfo(np.float32).eps * 10)  # 100 sums of some ten
+
+
+@pytest.mark.parametrize("capacity", [24, 8, 20])
+@pytest.mark.parametrize("everyone", [True, False])
+def test_examples_are_stored_in_the_same_places_bit_for_bit(capacity, everyone):
+    rounds, lanes, batch = 6, 3, 8
+    rng = np.random.default_rng(0)
+    rows = {
+        "x": rng.normal(size=(rounds, lanes, batch, 5)).astype(np.float32),
+        "model": rng.integers(0, 9, (rounds, lanes, batch)).astype(np.int32),
+    }
+    weight = rng.integers(everyone, 2, (rounds, lanes, batch)).astype(np.float32)  # of some lanes more is stored
+
+    def stored(rows, weight):
+        def add(buffer, batch):
+            return (buffer := jax.vmap(replay.add)(buffer, *batch)), buffer
+
+        empty = replay.init({"x": jnp.zeros(5), "model": jnp.int32(0)}, capacity)
+        empty = jax.tree.map(lambda leaf: jnp.stack([leaf] * lanes), empty)
+        return jax.lax.scan(add, empty, (rows, weight))[1]
+
+    jax.tree.map(np.testing.assert_array_equal, *(on(p, stored, rows, weight) for p in ("cpu", "tpu")))
+
+
+@pytest.mark.parametrize("priors", [False, True])
+@pytest.mark.parametrize("platform", OTHERS)
+def test_a_user_gets_the_values_of_the_same_network(platform, priors):
+    spec = Spec(3, 4, 5)
+    ensemble = Ensemble(make_network(spec, NetworkSettings()), 4, priors, 0.5)
+    keys = jax.random.split(jax.random.key(0))
+    params = tuple(ensemble.init(key, spec, noise=False) for key in keys)
+    context = one_of_a_catalogue(64, spec)
+    assert members._worth_it(params, context)
+    member = jax.random.randint(keys[0], (64,), 0, 3)  # the last network serves nobody
+    common, own = (
+        on(p, lambda *args: members.values_of_members(ensemble.values, *args), params, context, member)
+        for p in ("cpu", platform)
+    )
+    np.testing.assert_allclose(own, common, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dropout_rate", "noise"), [(None, False), (0.5, True)])
+def test_a_common_tower_predicts_the_same_and_has_the_same_parameters(dropout_rate, noise):
+    spec = Spec(3, 4, 5)
+    module = make_network(spec, NetworkSettings(common_layers=(8, 6)))
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    context = one_of_a_catalogue(16, spec)
+
+    def made_and_applied(context):
+        params = module.init(rngs, context, dropout_rate, noise)
+        return params, module.apply(params, context, dropout_rate, noise, rngs=rngs)
+
+    (params, values), (own_params, own) = (on(p, made_and_applied, context) for p in ("cpu", "tpu"))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), params, own_params)
+    np.testing.assert_allclose(own, values, rtol=0, atol=1e-5)
+
+
+def test_gradients_see_all_dense_layers_of_a_common_tower_on_a_tpu():
+    spec = Spec(3, 4, 5)
+    module = make_network(spec, NetworkSettings())
+    params = module.init(jax.random.key(0), example(spec))
+    shown = context_of(spec, jnp.ones((1, 4)), jnp.ones((1, 5)))
+    with platforms.compiling_for("tpu"):
+        slopes = neural_ucb.backward(module, params, shown, jnp.ones((1, 1))).slopes
+    assert sum(slope.size for slope in slopes.values()) == sum(
+        leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 1
+    )  # a bias has the slopes of its layer
+
+
+def one_of_a_catalogue(batch, spec):
+    """Offer each user arms of a catalogue that is too large to score all of it."""
+    keys = jax.random.split(jax.random.key(2), 3)
+    items = make_catalogue(np.asarray(jax.random.normal(keys[0], (500, spec.arm_dim))))
+    arm_id = jax.random.randint(keys[1], (batch, spec.num_actions), 0, 500, jnp.int32)
+    user = jax.random.normal(keys[2], (batch, spec.user_dim))
+    return Context(user=user, user_id=jnp.arange(batch), arm_id=arm_id, catalogue=items)

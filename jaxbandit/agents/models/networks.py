@@ -16,10 +16,12 @@ from annotated_types import Ge, doc
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from jaxbandit._core import platforms
 from jaxbandit.types import Context, Spec, Traced, offered_arms, offered_rows, small_catalogue
 
 # A reward without noise drives v to -inf: exp(-v) of float32 would end in inf. Standard deviations are e^-5 to e^5.
 LOG_VARIANCE_BOUND = 10.0
+VECTOR = 128  # lanes of a TPU's vector register
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,44 @@ class Tower(nn.Module):
         return x
 
 
+class TowerOfPairs(nn.Module):
+    """What a `Tower` of these parameters makes of [user; arm], arms first; the user is multiplied once for all arms."""
+
+    layers: Sequence[int]
+
+    @nn.compact
+    def __call__(
+        self, user: Float[Array, "B c"], arms: Float[Array, "K B d"], dropout_rate: Traced | None = None
+    ) -> Float[Array, "K B e"]:
+        """Encode each pair."""
+        x = arms
+        for i, width in enumerate(self.layers):
+            x = nn.relu(nn.Dense(width, name=f"Dense_{i}")(x) if i else PairDense(width, name="Dense_0")(user, arms))
+            if dropout_rate is not None:
+                x = thinned(self.make_rng("dropout"), x.swapaxes(0, 1), dropout_rate).swapaxes(0, 1)
+        return x
+
+
+class PairDense(nn.Module):
+    """A dense layer of [user; arm] with the parameters of `nn.Dense`."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, user: Float[Array, "B c"], arms: Float[Array, "K B d"]) -> Float[Array, "K B e"]:
+        """Multiply each part with its rows of the kernel."""
+        cut = user.shape[-1]
+        kernel = self.param("kernel", nn.linear.default_kernel_init, (cut + arms.shape[-1], self.width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
+        of_user = user @ kernel[:cut] + bias[None]
+        number, batch = arms.shape[:2]
+        rows = arms.reshape(number * batch, -1) @ kernel[cut:]
+        if batch > VECTOR:
+            return rows.reshape(number, batch, -1) + of_user[None]
+        # A product puts the users where those of the arms are; a broadcast would be copied there.
+        return (rows + jnp.tile(jnp.eye(batch), (number, 1)) @ of_user).reshape(number, batch, -1)
+
+
 class FixedArms(nn.Module):
     """user -> K values: a tower and one output for each arm."""
 
@@ -81,7 +121,13 @@ class CommonTower(nn.Module):
     ) -> Float[Array, "*heads B K"]:
         """Predict the reward of every offered arm."""
         user = Tower(self.user_layers)(context.user, dropout_rate)
-        arms = encode_arms(Tower(self.arm_layers), context)
+        arm_tower = Tower(self.arm_layers)
+        if self.common_layers and arms_first(context):
+            arms = offered_by_arm(context)
+            arms = arm_tower(arms.reshape(-1, arms.shape[-1])).reshape(*arms.shape[:2], -1)
+            top = TowerOfPairs(self.common_layers, name="Tower_2")(user, arms, dropout_rate)
+            return heads(lambda: nn.Dense(1)(top)[..., 0].T, noise)
+        arms = encode_arms(arm_tower, context)
         user = jnp.broadcast_to(user[:, None], (*arms.shape[:2], user.shape[-1]))
         top = Tower(self.common_layers)(jnp.concatenate([user, arms], axis=-1), dropout_rate)
         return heads(lambda: nn.Dense(1)(top)[..., 0], noise)
@@ -154,3 +200,21 @@ def encode_arms(tower: nn.Module, context: Context) -> Float[Array, "B K e"]:
         return tower(offered_arms(context))
     arms = offered_rows(context, tower(catalogue.features))
     return jnp.broadcast_to(arms, (context.user.shape[0], *arms.shape[1:]))
+
+
+def arms_first(context: Context) -> bool:
+    """Whether pairs of a user and an arm come with arms as the first axis: on a TPU, where users then fill vectors.
+
+    Not those of one arm each, of which `neural_ucb` looks into the dense layers.
+    """
+    offered = context.arms if context.arm_id is None else context.arm_id
+    if offered is None or offered.shape[1] == 1 or small_catalogue(context, 1) is not None:
+        return False
+    return platforms.choose(lambda: False, tpu=lambda: True)()
+
+
+def offered_by_arm(context: Context) -> Float[Array, "K B Da"]:
+    """Features of the offered arms, arms first."""
+    if context.catalogue is None or context.arm_id is None:
+        return offered_arms(context).swapaxes(0, 1)
+    return context.catalogue.features[context.arm_id.T]
