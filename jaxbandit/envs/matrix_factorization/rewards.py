@@ -1,5 +1,6 @@
 """An approximate rating -> the mean of what is paid, and a draw around it; `worlds` computes the ratings."""
 
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -12,6 +13,9 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.types import Traced
 
 Reward = Literal["expected", "gaussian", "star", "binary"]
+MOST_STEPS = 100  # of a rating scale; the work of a round grows with them
+TOP = 0.75  # a rating in the top quarter of the scale is good: 4 or 5 stars, 8 to 10 points, a click
+ROUNDING = 1e-6  # of float32, as a share of the scale
 
 
 class RewardParams(NamedTuple):
@@ -24,24 +28,46 @@ class RewardParams(NamedTuple):
     tail: Float[Array, " n"]  # binomial coefficients of the star counts that a binary reward calls good, else 0
 
 
-def reward_params(kind: Reward, mean: float, low: float, high: float, sd: Traced) -> RewardParams:
-    """Collect the parameters.
+def reward_params(
+    kind: Reward, mean: float, low: float, high: float, sd: Traced, rating: np.ndarray, threshold: float | None
+) -> RewardParams:
+    """Collect the parameters; `rating` are the ratings that were fitted, whose scale has `low` and `high` as its ends.
 
     Raises:
-        InputError: star or binary rewards of a factorisation that has no rating scale (svd, truth).
+        InputError: star or binary rewards of a factorisation that has no rating scale (svd, truth); a threshold that
+            no rating or all ratings reach, or that nothing is compared with.
     """
-    steps = 1
+    steps, good = 1, np.zeros(2, bool)
+    if threshold is not None and kind != "binary":
+        raise InputError(f"reward_threshold is {threshold:g}, but reward is {kind!r}; allowed: with reward binary")
     if kind in ("star", "binary"):
         if not np.isfinite(low + high):
             raise InputError(
                 f"reward is {kind!r}, but factorizers svd and truth have no rating scale; allowed: expected | gaussian"
             )
-        steps = _steps(low, high)
-    counts = np.arange(steps + 1)
-    choose = np.array([np.prod([(steps - j) / (j + 1) for j in range(k)]) for k in counts])
-    good = low + counts * (high - low) / steps >= high - 1 if kind == "binary" else counts < 0
-    numbers = (mean, low, high, sd, np.where(good, choose, 0))
-    return RewardParams(*(floats(x) for x in numbers))
+        if low >= high:
+            raise InputError(f"reward is {kind!r}, but all ratings are {low:g}; allowed: expected | gaussian")
+        steps = scale_steps(rating, low, high)
+        good = np.zeros(steps + 1, bool)
+    if kind == "binary":
+        if threshold is not None and not low < threshold <= high:
+            raise InputError(f"reward_threshold is {threshold:g}; allowed: above {low:g}, to {high:g}")
+        least = low + TOP * (high - low) if threshold is None else threshold
+        good = np.linspace(low, high, steps + 1) >= least - ROUNDING * (high - low)
+    choose = np.array([math.comb(steps, k) for k in range(steps + 1)], float)
+    return RewardParams(*(floats(x) for x in (mean, low, high, sd, np.where(good, choose, 0))))
+
+
+def scale_steps(rating: np.ndarray, low: float, high: float) -> int:
+    """Count the equal steps from the lowest to the highest rating, on whose ends all ratings lie: 4 for 1 to 5 stars.
+
+    Ratings that are finer than MOST_STEPS are taken for such as have that many.
+    """
+    places = (np.unique(rating).astype(np.float64) - low) / (high - low)
+    if len(places) > MOST_STEPS + 1:
+        return MOST_STEPS
+    whole = (n for n in range(1, MOST_STEPS) if np.abs(places * n - np.round(places * n)).max() < ROUNDING * n)
+    return next(whole, MOST_STEPS)
 
 
 def reward_range(kind: Reward, low: float, high: float) -> tuple[float, float]:
@@ -52,7 +78,7 @@ def reward_range(kind: Reward, low: float, high: float) -> tuple[float, float]:
 
 
 def mean_reward(kind: Reward, params: RewardParams, rating: Float[Array, "B K"]) -> Float[Array, "B K"]:
-    """Mean reward of every arm: the clipped rating, or the probability that its star is at most one below the top."""
+    """Mean reward of every arm: the clipped rating, or the probability that its star is at least the threshold."""
     rating = jnp.clip(params.mean + rating, params.low, params.high)
     if kind != "binary":
         return rating
@@ -78,8 +104,3 @@ def draw_reward(
     share = (mean - params.low) / (params.high - params.low)
     hits = jnp.mean(jax.random.uniform(key, (*mean.shape, steps)) < share[:, None], axis=-1)
     return params.low + hits * (params.high - params.low)
-
-
-def _steps(low: float, high: float) -> int:
-    """Steps of the rating scale: whole stars where its ends are whole, else half stars."""
-    return max(1, round(high - low if float(low).is_integer() else 2 * (high - low)))

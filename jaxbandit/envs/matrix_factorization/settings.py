@@ -24,6 +24,9 @@ class RewardSettings:
     observation: Annotated[Observation, doc("fit that the agent observes; same: the factorizer's")] = "same"
     reward: Annotated[Reward, doc("what is paid; regret is always on its mean")] = "expected"
     reward_sd: Annotated[Traced, Ge(0), doc("noise of reward=gaussian")] = 0.5
+    reward_threshold: Annotated[
+        float | None, doc("least star that reward=binary pays for; auto: in the top quarter of the scale")
+    ] = None
     users: Annotated[
         Literal["uniform", "activity"], doc("how users are drawn; activity: by their number of ratings")
     ] = "uniform"

@@ -26,6 +26,7 @@ class Tables(NamedTuple):
     high: float
     activity: np.ndarray  # [U] ratings of each user
     popularity: np.ndarray  # [N] ratings of each item
+    rating: np.ndarray  # [R] the ratings that were fitted
     facts: Mapping[str, Fact]
 
 
@@ -65,6 +66,7 @@ def build_tables(
         high=paid.high,
         activity=np.bincount(ratings.user, minlength=len(user)),
         popularity=np.bincount(ratings.item, minlength=ratings.num_items)[count],
+        rating=ratings.rating,
         facts={**_facts(paid, pay.factorizer), **({} if seen is paid else {"observation": _facts(seen, observed)})},
     )
 

@@ -139,7 +139,9 @@ def _world(
         item_reward=None if tables.item_reward is None else floats(tables.item_reward),
         users=None if users is None else floats(users),
         items=None if items is None else floats(items),
-        reward=reward_params(pay.reward, tables.mean, tables.low, tables.high, pay.reward_sd),
+        reward=reward_params(
+            pay.reward, tables.mean, tables.low, tables.high, pay.reward_sd, tables.rating, pay.reward_threshold
+        ),
         walk=drift.walk(tables.user_reward, view.user_drift),
     )
     spec = spec._replace(reward_range=reward_range(pay.reward, tables.low, tables.high))
