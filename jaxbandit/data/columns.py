@@ -52,6 +52,11 @@ def known_roles(fields: Sequence[str]) -> set[str]:
     return {role for role in ROLES if plain.intersection(names[role])}
 
 
+def counts(fields: Sequence[str]) -> bool:
+    """Whether fields are 0, 1, 2, ..., the names that data frames give to columns without names."""
+    return list(fields) == [str(i) for i in range(len(fields))]
+
+
 def has_header(file: str, fields: Sequence[str], second: Sequence[str], columns: Columns, roles: Sequence[str]) -> bool:
     """Tell whether the first line of a text has names.
 
@@ -59,7 +64,7 @@ def has_header(file: str, fields: Sequence[str], second: Sequence[str], columns:
         InputError: it may have names or be a row, and what is given does not say which.
     """
     if is_named(columns):
-        if all(map(is_number, fields)) and not _counts(fields):
+        if all(map(is_number, fields)) and not counts(fields):
             raise InputError(
                 f"{file}, row 1: {', '.join(fields[:5])} are numbers, and no header: allowed: column:1, column:2, … in "
                 "place of names"
@@ -74,7 +79,7 @@ def has_header(file: str, fields: Sequence[str], second: Sequence[str], columns:
         if "rating" in roles or any(is_number(second[i]) for i in chosen if i < len(second)):
             return True
         raise InputError(f"{file}, row 1: {', '.join(own)} may be names or a row: allowed: a first line user,item")
-    if _counts(fields) and None in places[: len(roles)]:
+    if counts(fields) and None in places[: len(roles)]:
         raise InputError(
             f"{file}, row 1: {', '.join(fields[:5])} may be names or a row: allowed: the three columns by name "
             "(--user-column 0 …) or by place (--user-column column:1 …)"
@@ -135,11 +140,6 @@ def _recognised(file: str, header: Sequence[str], role: str) -> int:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _counts(fields: Sequence[str]) -> bool:
-    """Whether fields are 0, 1, 2, ..., the names that data frames give to columns without names."""
-    return list(fields) == [str(i) for i in range(len(fields))]
 
 
 def _has_rating(own: Sequence[str], roles: Sequence[str]) -> bool:

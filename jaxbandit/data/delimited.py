@@ -28,7 +28,7 @@ def read_delimited(file: str, text: bytes, reading: Reading) -> Table:
     headed = not reading.headerless and has_header(file, fields, dialect.second, wanted, roles)
     header = tuple(fields) if headed else ()
     places = find(file, header, len(fields), wanted, roles)
-    rows = read_rows(text, Layout(file, dialect.separator, dialect.skip + headed, len(fields), places))
+    rows = read_rows(text, Layout(file, dialect.separator, dialect.skip + headed, len(fields), places, places[2:]))
     frame = rows.frame.select(pl.col(str(at)).alias(role) for at, role in zip(places, roles, strict=True))
     for role, name in zip(roles, wanted, strict=False):
         if name in names and (frame[role] == name).any():

@@ -1,20 +1,23 @@
-"""Rows of numbers with a label each, from scikit-learn or a CSV. It scales no features and knows no rewards."""
+"""Rows of numbers with a label each, from scikit-learn or a file. It scales no features and knows no rewards."""
 
-import io
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from etils import epath
 
-from jaxbandit._core.errors import InputError, nearest
+from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
-from jaxbandit.data.dialect import is_number
-from jaxbandit.data.dialect import split as split_fields
+from jaxbandit._core.places import check_place
+from jaxbandit.data.ids import MISSING
+from jaxbandit.data.labelled_table import LabelledTable, read_labelled_table
+from jaxbandit.data.streams import open_bytes, read_unpacked
 
 SHIPPED = {"digits": "load_digits", "breast-cancer": "load_breast_cancer", "wine": "load_wine"}
 ALLOWED = f"{' | '.join(SHIPPED)}, or the path of a CSV"
-COMMON_NAMES = ("label", "class", "target", "y")
+MOST_LABELS = 5_000
+MOST_CATEGORIES = 100  # of a column of words
+FEW = 10  # different labels with fractions; more are a measurement
 
 
 class Labelled(NamedTuple):
@@ -28,8 +31,8 @@ class Labelled(NamedTuple):
 def load_labelled(name_or_path: str, label_column: str | None = None) -> Labelled:
     """Load a data set of scikit-learn, or read a CSV with or without a header. A known name wins over a path.
 
-    The labels, numbers or words, are in the column of that name; by default in that called label, class, target or y,
-    else in the last.
+    The labels, numbers or words, are in the column of that name, or at that place (column:3); by default in that called
+    label, class, target or y, else in the last. Other columns of words become a feature of 0 and 1 for each word.
 
     Raises:
         InputError: scikit-learn is not installed, or the file is refused, with the row named where it is one row's
@@ -51,80 +54,70 @@ def load_labelled(name_or_path: str, label_column: str | None = None) -> Labelle
 
 
 def _read(path: str, label_column: str | None) -> Labelled:
+    check_place("data", path)
     try:
-        raw = epath.Path(mounted(path)).expanduser().read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip()
-    except OSError as error:
-        raise InputError(f"data {path!r} cannot be read ({error.strerror or error}); allowed: {ALLOWED}") from None
-    if not raw or b"\0" in raw[:4096]:
-        raise InputError(f"data {path!r} is {'binary' if raw else 'empty'}; allowed: {ALLOWED}")
-    first = raw[: raw.find(b"\n")] if b"\n" in raw else raw
-    line = first.decode("utf-8", "replace").rstrip("\r")
-    separator = max(",;\t|", key=line.count)
-    fields = split_fields(line, separator)
-    has_header = label_column is not None or not any(map(is_number, fields))
-    frame = _parse(path, raw, separator, len(fields), has_header)
-    names = fields if has_header else [f"column {i}" for i in range(1, len(fields) + 1)]
-    position = _position(path, names, label_column)
-    columns = [_numbers(path, name, frame[:, i], has_header) for i, name in enumerate(names) if i != position]
-    label = _labels(path, names[position], frame[:, position], has_header)
-    return Labelled(np.column_stack(columns), label, int(label.max()) + 1)
+        with open_bytes(epath.Path(mounted(path)).expanduser()) as file:
+            raw = read_unpacked(file, path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"data {path!r} cannot be read ({reason}); allowed: {ALLOWED}") from None
+    if not raw or raw.isspace():
+        raise InputError(f"data {path!r} is empty; allowed: {ALLOWED}")
+    table = read_labelled_table(path, raw, label_column)
+    features = [_features(table, i) for i in range(table.frame.width) if i != table.label]
+    label = _labels(table, is_chosen=label_column is not None)
+    return Labelled(np.column_stack(features), label, int(label.max()) + 1)
 
 
-def _parse(path: str, raw: bytes, separator: str, width: int, has_header: bool) -> pl.DataFrame:
-    if width < 2:
-        raise InputError(f"{path}, row 1: one field; allowed: features and a label, separated by ',', ';', TAB or '|'")
-    schema = {f"field {i}": pl.String for i in range(width)}
-    try:
-        frame = pl.read_csv(
-            io.BytesIO(raw),
-            has_header=False,
-            skip_rows=int(has_header),
-            separator=separator,
-            schema=schema,
-            raise_if_empty=False,
-        )
-    except pl.exceptions.PolarsError as error:
-        lines = raw.decode("utf-8", "replace").splitlines()
-        long = next((i for i, line in enumerate(lines, 1) if len(split_fields(line, separator)) > width), None)
-        where = f", row {long}: more fields than in row 1" if long else f": not a table ({error})"
-        raise InputError(f"{path}{where}; allowed: {width} fields in each row") from None
-    if frame.is_empty():
-        raise InputError(f"{path}: no rows; allowed: rows of at least two labels")
-    return frame.with_columns(pl.all().str.strip_chars())
-
-
-def _position(path: str, names: list[str], label_column: str | None) -> int:
-    if label_column is None:
-        plain = [name.lower() for name in names]
-        return next((plain.index(name) for name in COMMON_NAMES if name in plain), len(names) - 1)
-    if label_column in names:
-        return names.index(label_column)
-    near = nearest(label_column, names)
-    hint = f"did you mean {near!r}? " if near else ""
-    raise InputError(f"{path}: no column {label_column!r}: {hint}allowed: {', '.join(names[:20])}")
-
-
-def _numbers(path: str, name: str, column: pl.Series, has_header: bool) -> np.ndarray:
+def _features(table: LabelledTable, place: int) -> np.ndarray:
+    """Return a column of numbers, or a column for each word [R, words]."""
+    column, name = table.frame[:, place], table.names[place]
     numbers = column.cast(pl.Float64, strict=False).cast(pl.Float32)
-    fine = (numbers.is_not_null() & numbers.is_finite()).fill_null(False)
+    missing = (column.is_null() | column.is_in(MISSING)).fill_null(True)
+    are_words = numbers.null_count() == len(column)
+    if are_words and not missing.any():
+        words = column.unique().sort()
+        if len(words) > MOST_CATEGORIES:
+            raise InputError(
+                f"{table.file}: {name} has {len(words):,} different words; allowed: at most {MOST_CATEGORIES}, "
+                "numbers, or a file without this column"
+            )
+        return (column.to_numpy()[:, None] == words.to_numpy()[None]).astype(np.float32)
+    fine = ~missing if are_words else (numbers.is_not_null() & numbers.is_finite()).fill_null(False)
     if not fine.all():
         row = int((~fine).arg_true()[0])
-        value = "missing" if column[row] in (None, "") else repr(column[row])
-        raise InputError(f"{path}, row {row + 1 + has_header}: {name} is {value}; allowed: a finite number")
-    return numbers.to_numpy()
+        value = "missing" if column[row] in (None, "") else repr(column[row])[:40]
+        allowed = "a word" if are_words else "a finite number"
+        raise InputError(f"{table.row(row)}: {name} is {value}; allowed: {allowed}")
+    return numbers.to_numpy()[:, None]
 
 
-def _labels(path: str, name: str, column: pl.Series, has_header: bool) -> np.ndarray:
+def _labels(table: LabelledTable, *, is_chosen: bool) -> np.ndarray:
+    column, name = table.frame[:, table.label], table.names[table.label]
     numbers = column.cast(pl.Float64, strict=False)
-    missing = column.is_null() | (column == "")
+    missing = (column.is_null() | column.is_in(MISSING)).fill_null(True)
     are_words = (numbers.is_null() & ~missing).any()
-    # `inf` may be a word among words; `nan` is how a missing one is written.
-    no_label = missing | (numbers.is_nan() if are_words else ~numbers.is_finite()).fill_null(False)
+    # `inf` may be a word among words.
+    no_label = missing if are_words else missing | ~numbers.is_finite().fill_null(False)
     if no_label.any():
         row = int(no_label.arg_true()[0])
-        value = "missing" if missing[row] else repr(column[row])
-        raise InputError(f"{path}, row {row + 1 + has_header}: {name} is {value}; allowed: a label")
+        value = "missing" if column[row] in (None, "") else repr(column[row])
+        raise InputError(f"{table.row(row)}: {name} is {value}; allowed: a label")
     labels, label = np.unique((column if are_words else numbers).to_numpy(), return_inverse=True)
     if len(labels) < 2:
-        raise InputError(f"{path}: {name} is {labels[0]} in all rows; allowed: at least two labels")
+        raise InputError(f"{table.file}: {name} is {labels[0]} in all rows; allowed: at least two labels")
+    if len(labels) > MOST_LABELS or not (is_chosen or are_words or _may_be_labels(labels, len(label))):
+        raise InputError(
+            f"{table.file}: {name} has {len(labels):,} different values, and seems to be no label; allowed: "
+            f"--label-column NAME, of at most {MOST_LABELS:,} labels"
+        )
     return label.astype(np.int32)
+
+
+def _may_be_labels(labels: np.ndarray, rows: int) -> bool:
+    """Whether numbers may be labels, and not a measurement or a count."""
+    if (labels != np.round(labels)).any():
+        return len(labels) <= min(FEW, rows / 2)
+    return len(labels) <= max(100, rows / 10)

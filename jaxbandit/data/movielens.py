@@ -3,17 +3,18 @@
 Source: Harper and Konstan 2015, "The MovieLens Datasets: History and Context", https://doi.org/10.1145/2827872
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxbandit._core.errors import InputError
+from jaxbandit.data.dialect import split
 from jaxbandit.data.files import Source
 from jaxbandit.data.ratings import Ratings
+from jaxbandit.data.text import utf8_lines
 
 GENRES_100K = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -32,6 +33,13 @@ class Features(NamedTuple):
     names: tuple[str, ...]
 
 
+class Row(NamedTuple):
+    """A line of a side file, and its number from 1."""
+
+    number: int
+    fields: list[str]
+
+
 class SideFile(NamedTuple):
     """A file of side features: its fields, and the function that makes features of them."""
 
@@ -39,7 +47,7 @@ class SideFile(NamedTuple):
     separator: str
     encoding: str
     num_fields: int
-    features: Callable[[list[list[str]]], Features]
+    features: Callable[[list[Row]], Features]
 
 
 class Layout(NamedTuple):
@@ -95,33 +103,37 @@ def _read_features(
     source: Source, side: SideFile, what: str, ids: np.ndarray, ratings: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read the features [n, F] of the users or items with these ids, and the features' names."""
-    features, keys = side.features(_rows(side, source.read(side.file))), ids.astype(str)
+    keys = ids.astype(str)
+    features = side.features(_rows(side, source.read(side.file), set(keys.tolist())))
     missing = next((key for key in keys if key not in features.rows), None)
     if missing is not None:
         raise InputError(f"{side.file}: no row for {what} = {missing}: allowed: every {what} in {ratings}")
     return np.asarray([features.rows[key] for key in keys], np.float32), features.names
 
 
-def _rows(side: SideFile, raw: bytes) -> list[list[str]]:
-    text = raw.decode(side.encoding, "replace").replace("\r\n", "\n")
-    if side.separator == ",":
-        rows = list(csv.reader(io.StringIO(text)))
-    else:
-        rows = [line.split(side.separator) for line in text.split("\n") if line.strip()]
-    for number, row in enumerate(rows, 1):
-        if len(row) != side.num_fields:
-            raise InputError(f"{side.file}, row {number}: {len(row)} fields: allowed: {side.num_fields}")
-    return rows
+def _rows(side: SideFile, raw: bytes, ids: AbstractSet[str]) -> list[Row]:
+    """Split the lines that are not blank, and leave a header out: MovieLens's own files have one or none."""
+    text = utf8_lines(side.file, raw, None).decode(side.encoding, "replace")
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    rows = [Row(number, split(line, side.separator)) for number, line in lines]
+    seen: dict[str, int] = {}
+    for number, fields in rows:
+        if len(fields) != side.num_fields:
+            raise InputError(f"{side.file}, row {number}: {len(fields)} fields: allowed: {side.num_fields}")
+        if seen.setdefault(fields[0], number) != number:
+            raise InputError(f"{side.file}, row {number}: {fields[0]} is in row {seen[fields[0]]} too: allowed: once")
+    key = rows[0].fields[0] if rows else ""
+    return rows[1:] if not key.isdigit() and key not in ids else rows
 
 
-def _users(file: str, age: int, gender: int) -> Callable[[list[list[str]]], Features]:
+def _users(file: str, age: int, gender: int) -> Callable[[list[Row]], Features]:
     """Make age, gender (1 for M) and one-hot occupation of the fields at these places; occupation is the fourth."""
 
-    def features(rows: list[list[str]]) -> Features:
-        occupations = sorted({row[3] for row in rows}, key=lambda code: (len(code) if code.isdigit() else 0, code))
+    def features(rows: list[Row]) -> Features:
+        occupations = sorted({row[3] for _, row in rows}, key=lambda code: (len(code) if code.isdigit() else 0, code))
         by_id = {}
-        for number, row in enumerate(rows, 1):
-            if not row[age].isdigit() or row[gender] not in ("M", "F"):
+        for number, row in rows:
+            if not row[age].isdecimal() or row[gender] not in ("M", "F"):
                 shown = f"age = {row[age]}, gender = {row[gender]}"
                 raise InputError(f"{file}, row {number}: {shown}: allowed: whole years, and M or F")
             by_id[row[0]] = (float(row[age]), float(row[gender] == "M"), *(float(row[3] == o) for o in occupations))
@@ -130,16 +142,16 @@ def _users(file: str, age: int, gender: int) -> Callable[[list[list[str]]], Feat
     return features
 
 
-def _genre_flags(rows: list[list[str]]) -> Features:
+def _genre_flags(rows: list[Row]) -> Features:
     names = tuple(f"genre_{genre}" for genre in GENRES_100K)
-    for number, row in enumerate(rows, 1):
+    for number, row in rows:
         if not set(row[5:]) <= {"0", "1"}:
             raise InputError(f"u.item, row {number}: genre flags {' '.join(row[5:])}: allowed: 0 or 1")
-    return Features({row[0]: [float(flag) for flag in row[5:]] for row in rows}, names)
+    return Features({row[0]: [float(flag) for flag in row[5:]] for _, row in rows}, names)
 
 
-def _genre_lists(rows: list[list[str]]) -> Features:
-    listed = {row[0]: set(row[-1].strip().split("|")) - {NO_GENRES, ""} for row in rows if row[0] != "movieId"}
+def _genre_lists(rows: list[Row]) -> Features:
+    listed = {row[0]: {genre.strip() for genre in row[-1].split("|")} - {NO_GENRES, ""} for _, row in rows}
     genres = sorted(set().union(*listed.values()))
     by_id = {key: [float(genre in has) for genre in genres] for key, has in listed.items()}
     return Features(by_id, tuple(f"genre_{genre}" for genre in genres))

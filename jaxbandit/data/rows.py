@@ -42,7 +42,8 @@ class Layout(NamedTuple):
     separator: str
     skip: int  # lines above the first row
     width: int  # fields of each row
-    places: tuple[int, ...]  # of the columns that are wanted; the third holds numbers
+    places: tuple[int, ...]  # of the columns that are wanted
+    numbers: tuple[int, ...]  # places of those that hold numbers
 
 
 def read_rows(raw: bytes, layout: Layout) -> Rows:
@@ -159,7 +160,7 @@ def _is_full(frame: pl.DataFrame) -> bool:
 def _refuse_swallowed(body: bytes, lines: Lines, number: int, layout: Layout) -> None:
     """Refuse a line within quotes that reads like a row: one quote may be missing, and rows be lost."""
     fields = split(lines.line(body, number).decode("utf-8", "replace"), layout.separator)
-    if len(fields) == layout.width and all(map(is_number, [fields[i] for i in layout.places[2:]])):
+    if len(fields) == layout.width and all(map(is_number, [fields[i] for i in layout.numbers])):
         first = int(np.flatnonzero(~lines.inside[: number + 1])[-1])
         raise InputError(
             f"{layout.file}, row {first + layout.skip + 1}: a quote opens here, and row {number + layout.skip + 1}, "
@@ -215,7 +216,7 @@ def _refusal(body: bytes, layout: Layout, kept: np.ndarray, error: Exception) ->
         starts = np.flatnonzero(~lines_of(body, layout.separator).inside)
         row = int(kept[starts[error.row]]) + layout.skip + 1
         return InputError(
-            f"{layout.file}, row {row}: bytes that are no UTF-8: allowed: UTF-8, or --encoding latin-1, …"
+            f"{layout.file}, row {row}: bytes that are no UTF-8: allowed: UTF-8 (of ratings also --encoding latin-1, …)"
         )
     if isinstance(error, Ragged):
         number, fields = error.line, error.fields

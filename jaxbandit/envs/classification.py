@@ -31,7 +31,7 @@ def classification(
     *,
     data: Annotated[str, doc("digits, breast-cancer or wine of scikit-learn, or the path of a CSV")] = "digits",
     label_column: Annotated[
-        str | None, doc("column of labels in a CSV; auto: label, class, target or y, else the last")
+        str | None, doc("column of labels in a CSV, also column:3; auto: label, class, target or y, else the last")
     ] = None,
     reward_table: Annotated[
         tuple[float, ...] | None,

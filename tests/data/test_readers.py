@@ -1,9 +1,11 @@
+import gzip
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.data import Columns, Ratings, read
 from tests.data.small_sets import SMALL_SETS, triples, write_directory, write_zip
 
@@ -143,3 +145,42 @@ def test_the_real_ml_100k_has_its_published_counts_and_marginals(ml_100k_dir: Pa
     assert ratings.item_features.shape == (1_682, 19)
     toy_story = [name for name, flag in zip(ratings.item_feature_names, ratings.item_features[0], strict=True) if flag]
     assert toy_story == ["genre_Animation", "genre_Children's", "genre_Comedy"]
+
+
+@each_layout
+@pytest.mark.parametrize("damage", ["mark", "header", "blank lines", "CRLF", "CR", "stray quote", "packed"])
+def test_side_files_are_read_alike_however_editors_have_left_them(layout: str, damage: str, tmp_path: Path) -> None:
+    headers = {
+        "u.user": "user|age|gender|job|zip", "u.item": "|".join(["movie id"] + ["x"] * 23),
+        "users.dat": "UserID::Gender::Age::Occupation::Zip", "movies.dat": "MovieID::Title::Genres",
+        "movies.csv": "MovieID,Title,Genres",
+    }  # fmt: skip
+    expected = read(write_directory(layout, tmp_path / "whole"))
+    directory = write_directory(layout, tmp_path / "other")
+    for name in set(headers) & set(SMALL_SETS[layout]):
+        text = (directory / name).read_text("latin-1")
+        if damage == "header":
+            text = f"{headers[name]}\n{text.removeprefix('movieId,title,genres' + chr(10))}"
+        elif damage == "blank lines":
+            text = text.replace("\n", "\n\n") + " \n"
+        elif damage == "stray quote":
+            text = text.replace("Unseen", 'the 5" disk').replace("B::", '"B::').replace("|B|", '|"B|')
+        elif damage in ("CR", "CRLF"):
+            text = text.replace("\n", {"CR": "\r", "CRLF": "\r\n"}[damage])
+        content = (b"\xef\xbb\xbf" if damage == "mark" else b"") + text.encode("latin-1")
+        (directory / name).write_bytes(content)
+        if damage == "packed":
+            (directory / name).unlink()
+            (directory / f"{name}.gz").write_bytes(gzip.compress(content))
+    found = read(directory)
+    for what in ("user", "item"):
+        assert getattr(found, f"{what}_feature_names") == getattr(expected, f"{what}_feature_names")
+        np.testing.assert_array_equal(getattr(found, f"{what}_features"), getattr(expected, f"{what}_features"))
+
+
+def test_a_row_of_a_side_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    directory = write_directory("ml-1m", tmp_path)
+    with (directory / "movies.dat").open("a") as file:
+        file.write("10::Other::War\n")
+    with pytest.raises(InputError, match=r"movies\.dat, row 4: 10 is in row 1 too"):
+        read(directory)
