@@ -217,7 +217,12 @@ def offered_arms(context: Context) -> Float[Array, "B K Da"]:
 
 def offered_rows(context: Context, table: Shaped[Array, "N *d"]) -> Shaped[Array, "#B K *d"]:
     """Take from a table of all items the rows of those offered; the whole table, for all users, where all are."""
-    return table[None] if context.arm_id is None else table[context.arm_id]
+    return table[None] if context.arm_id is None else rows_of(table, context.arm_id)
+
+
+def rows_of(table: Shaped[Array, "N *d"], item: Int[Array, "B K"]) -> Shaped[Array, "B K *d"]:
+    """Take the row of each offered item; on a TPU all users of an arm side by side, so that they fill its vectors."""
+    return platforms.choose(lambda: table[item], tpu=lambda: jnp.swapaxes(table[item.T], 0, 1))()
 
 
 def small_catalogue(context: Context, items_per_arm: int) -> Catalogue | None:

@@ -12,7 +12,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxbandit._core import platforms
 from jaxbandit._core.selection import entries
 from jaxbandit.agents import exploration, neural_ucb
-from jaxbandit.agents.models import cholesky, gaussian, members, replay
+from jaxbandit.agents.models import cholesky, features, gaussian, members, replay
 from jaxbandit.agents.models.networks import NetworkSettings, example, make_network
 from jaxbandit.agents.models.training import context_of
 from jaxbandit.agents.neural_ensemble import Ensemble
@@ -156,6 +156,22 @@ def test_a_common_tower_predicts_the_same_and_has_the_same_parameters(dropout_ra
     (params, values), (own_params, own) = (on(p, made_and_applied, context) for p in ("cpu", "tpu"))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), params, own_params)
     np.testing.assert_allclose(own, values, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("lanes", [1, 3, features.MANY_LANES])
+def test_bounds_of_offered_arms_are_equal_but_for_rounding_in_few_lanes_and_in_many(lanes):
+    spec = Spec(3, 4, 5)
+    context = one_of_a_catalogue(16, spec)
+    whitener = jnp.tril(jax.random.normal(jax.random.key(0), (2, lanes, 10, 10)))
+    solutions = gaussian.Solution(jax.random.normal(jax.random.key(1), (2, lanes, 10)), whitener)
+
+    def predicted(solutions):
+        return jax.vmap(jax.vmap(partial(features.predict, "concat", True, context)))(solutions)
+
+    common, tpu = (on(p, predicted, solutions) for p in ("cpu", "tpu"))
+    for a, b in zip(common, tpu, strict=True):
+        # Sums of some hundred products of up to some hundred.
+        np.testing.assert_allclose(a, b, rtol=0, atol=100 * np.finfo(np.float32).eps * 100)
 
 
 def test_gradients_see_all_dense_layers_of_a_common_tower_on_a_tpu():

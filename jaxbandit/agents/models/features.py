@@ -6,20 +6,22 @@ concat [u; 1; v]; hadamard [u * v; 1]; outer [1; u] x [1; v], which holds the co
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxbandit._core import platforms
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.linalg import einsum
 from jaxbandit.agents.models import gaussian
 from jaxbandit.agents.models.gaussian import Solution
-from jaxbandit.types import Context, Spec, offered_arms, offered_rows, small_catalogue
+from jaxbandit.types import Catalogue, Context, Spec, offered_arms, offered_rows, rows_of, small_catalogue
 
 Features = Literal["concat", "hadamard", "outer"]
+MANY_LANES = 32
 ITEMS_PER_ARM = 2  # in the catalogue, for each arm offered: up to so many it is faster to score all items once
 
 
@@ -141,24 +143,50 @@ def _concat_variance(add_bias: bool, context: Context, solution: Solution) -> Fl
 def _quadratic(context: Context, precision: Float[Array, "Da Da"]) -> Float[Array, "#B K"]:
     """V'Pv of every offered arm; of all items and lanes ONE matrix product where the catalogue is small.
 
-    The lane's side comes first in it, so that a lane's table is one piece of memory. A TPU takes products v_i v_j of
-    the offered arms instead, whose rows it gathers once for all lanes that share them.
+    The lane's side comes first in it, so that a lane's table is one piece of memory.
     """
     i, j = np.triu_indices(precision.shape[0])
-    catalogue = small_catalogue(context, ITEMS_PER_ARM)
+    catalogue, arm_id = small_catalogue(context, ITEMS_PER_ARM), context.arm_id
     if catalogue is not None:
         return offered_rows(context, einsum("p,np->n", precision[i, j], catalogue.pairs))
 
     def direct() -> Float[Array, "B K"]:
-        arms = offered_arms(context)
-        return jnp.sum(einsum("bka,ac->bkc", arms, precision) * arms, axis=-1)
+        return _of_arms(precision, offered_arms(context))
 
-    def of_pairs() -> Float[Array, "B K"]:
-        if context.catalogue is None:
+    def on_tpu() -> Float[Array, "B K"]:
+        if context.catalogue is None or arm_id is None:
             return direct()
-        return einsum("p,bkp->bk", precision[i, j], offered_rows(context, context.catalogue.pairs))
+        return _of_offered(precision, context.catalogue, arm_id)
 
-    return platforms.choose(direct, tpu=of_pairs)()
+    return platforms.choose(direct, tpu=on_tpu)()
+
+
+def _of_arms(precision: Float[Array, "Da Da"], arms: Float[Array, "B K Da"]) -> Float[Array, "B K"]:
+    return jnp.sum(einsum("bka,ac->bkc", arms, precision) * arms, axis=-1)
+
+
+def _of_pairs(precision: Float[Array, "Da Da"], catalogue: Catalogue, arm_id: Int[Array, "B K"]) -> Float[Array, "B K"]:
+    i, j = np.triu_indices(precision.shape[0])
+    return einsum("p,bkp->bk", precision[i, j], rows_of(catalogue.pairs, arm_id))
+
+
+def _of_few(precision: Float[Array, "Da Da"], catalogue: Catalogue, arm_id: Int[Array, "B K"]) -> Float[Array, "B K"]:
+    return _of_arms(precision, rows_of(catalogue.features, arm_id))
+
+
+_of_offered = jax.custom_batching.custom_vmap(_of_few)
+
+
+@_of_offered.def_vmap
+def _of_lanes(
+    size: int, batched: list[Any], precision: Array, catalogue: Catalogue, arm_id: Array
+) -> tuple[Float[Array, "n B K"], bool]:
+    """V'Pv in all lanes: many that share what is offered gather the products v_i v_j once, for one matrix product."""
+    shared = not any(jax.tree.leaves(batched[1:]))
+    way = _of_pairs if shared and size >= MANY_LANES else _of_few
+    return jax.vmap(way, jax.tree.map(lambda own: 0 if own else None, tuple(batched)))(
+        precision, catalogue, arm_id
+    ), True
 
 
 def _outer_variance(context: Context, solution: Solution) -> Float[Array, "B K"]:

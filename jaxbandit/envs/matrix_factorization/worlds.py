@@ -35,7 +35,7 @@ from jaxbandit.envs.matrix_factorization.rewards import (
 from jaxbandit.envs.matrix_factorization.settings import RewardSettings, ViewSettings
 from jaxbandit.envs.matrix_factorization.tables import Tables, build_tables, check_num_actions
 from jaxbandit.envs.outcome import expected, outcome
-from jaxbandit.types import Catalogue, Context, Environment, Observe, Outcome, Respond, Spec, make_catalogue
+from jaxbandit.types import Catalogue, Context, Environment, Observe, Outcome, Respond, Spec, make_catalogue, rows_of
 
 
 class Params(NamedTuple):
@@ -156,7 +156,7 @@ def _scores(
     tastes = params.user_reward if isinstance(state, tuple) else state
     user = tastes[user_id]
     item = params.catalogue.features if params.item_reward is None else params.item_reward
-    return einsum("br,nr->bn", user, item) if arm_id is None else einsum("br,bkr->bk", user, item[arm_id])
+    return einsum("br,nr->bn", user, item) if arm_id is None else einsum("br,bkr->bk", user, rows_of(item, arm_id))
 
 
 def _init(key: Key[Array, ""], params: Params) -> Tastes:
