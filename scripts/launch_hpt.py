@@ -1,6 +1,6 @@
 """Tune LinUCB on Vertex AI, then train at full scale with the best values: `jaxbandit launch hpt` as a script to edit.
 
-python scripts/launch_hpt.py [--dry-run] [--machine h100x1 ...]
+python scripts/launch_hpt.py [--dry-run] [--machine a100x1 ...]
 """
 
 import sys

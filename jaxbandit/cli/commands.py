@@ -109,7 +109,7 @@ def export_command(run: str, out: str | None, policy_seed: int) -> None:
     from jaxbandit.policies import export
 
     content = export.export(run, out, seed=policy_seed)
-    config, place = content["config"], out or str(Path(run) / export.DIRECTORY)
+    config, place = content["config"], out or f"{run.rstrip('/')}/{export.DIRECTORY}"
     learned = f"{content['rounds']:,} of {config['training_loops'] * config['steps_per_loop']:,} rounds"
     click.echo(f"{config['agent']} of seed {content['seed']} after {learned}: policy in {place}")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.vertex.cloud import WORDS, Cloud
+from jaxbandit.vertex.cloud import PAIRS, SWITCHES, WORDS, Cloud
 
 PASSED_ON = {"ignore_unknown_options": True}
 # Of the training with the best values: what may differ from the study, in whose project, region and bucket it is.
@@ -51,11 +51,21 @@ def _flags(*options: Decorator) -> Decorator:
 
 
 def _cloud_flag(name: str, words: str, *, default: bool = True) -> Decorator:
-    kind = {"replicas": int, "price": float}.get(name, str)
+    flag, kind = f"--{name.replace('_', '-')}", {"replicas": int, "price": float}.get(name, str)
+    if name in PAIRS:
+        return click.option(flag, multiple=True, metavar="NAME=VALUE", callback=_pairs, help=words)
+    if name in SWITCHES:
+        return click.option(flag, is_flag=True, default=None, help=words)
     shown = getattr(Cloud, name) if default else None
-    return click.option(
-        f"--{name.replace('_', '-')}", type=kind, help=words + (f"  [default: {shown}]" if shown else "")
-    )
+    return click.option(flag, type=kind, help=words + (f"  [default: {shown}]" if shown else ""))
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, str] | None:
+    """Read NAME=VALUE texts; None where there is none, so that a file's stay."""
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    if wrong := next((text for text in texts if "=" not in text), None):
+        raise InputError(f"{param.name} is {wrong!r}; allowed: NAME=VALUE")
+    return pairs or None
 
 
 _cloud_flags = _flags(
@@ -152,7 +162,7 @@ def best(
 ) -> None:
     """Write the best trial of a study into result.json and print it; train with it, also on another machine."""
     from jaxbandit.cli import prepare
-    from jaxbandit.vertex import cloud, launch, preview, state
+    from jaxbandit.vertex import cloud_file, launch, preview, state
 
     study = state.read_launch(directory)
     changes = {name: value for name, value in given.items() if value is not None}
@@ -166,7 +176,7 @@ def best(
     clouds = [*changes, *(["detach"] if detach else [])]
     if clouds and study.cloud is None:
         raise InputError(f"{clouds[0]} is given for a launch on this machine; allowed: none of the cloud's flags")
-    elsewhere = cloud.changed(study.cloud, changes) if study.cloud and changes else None
+    elsewhere = cloud_file.changed(study.cloud, changes) if study.cloud and changes else None
     both = prepare.then_train(study, final, elsewhere)
     for line in preview.needs(both) if study.cloud else ():
         click.echo(line, err=True)
@@ -196,9 +206,9 @@ def cancel(directory: str | None) -> None:
 def _launch(kind: Literal["train", "sweep", "hpt"], given: Mapping[str, Any]) -> None:
     """Prepare a launch, and carry it out or print what it would be."""
     from jaxbandit.cli import prepare
-    from jaxbandit.vertex import cloud, launch, preview
+    from jaxbandit.vertex import cloud_file, launch, preview
 
-    where = cloud.read_cloud(given["cloud"], {name: given[name] for name in WORDS})
+    where = cloud_file.read_cloud(given["cloud"], {name: given[name] for name in WORDS})
     rest, name = given["rest"], given["name"]
     if kind == "hpt":
         asked = prepare.tuning(rest, where, prepare.study(rest, given), _final(given), name)

@@ -35,9 +35,11 @@ def _list_machines() -> None:
     from jaxbandit.reporting import print_list
     from jaxbandit.vertex.machines import MACHINES
 
-    rows = [
-        (name, machine.words, machine.quota(spot=False)[0].rpartition("/")[2]) for name, machine in MACHINES.items()
-    ]
+    prefix = "custom_model_training_"
+    rows = []
+    for name, machine in MACHINES.items():
+        quotas = [metric.partition(prefix)[2] for metric in machine.quota(preemptible=False)]
+        rows.append((name, machine.words, prefix + ", ".join(quotas)))
     print_list(rows, headings=("name", "machine", "quota of Vertex AI"))
 
 

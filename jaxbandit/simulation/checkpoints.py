@@ -93,7 +93,7 @@ class Checkpoints:
                 part.rmtree()
 
     def _path(self, rounds: int) -> epath.Path:
-        return self.directory.resolve() / f"{rounds:012d}"
+        return _absolute(self.directory) / f"{rounds:012d}"
 
 
 def _checkpointer() -> Any:  # orbax, which has no types, is imported when a state is saved
@@ -116,6 +116,11 @@ def _check_space(directory: epath.Path, needed: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(directory).free < needed + SPARE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _absolute(directory: epath.Path) -> epath.Path:
+    """Return the path that orbax wants; one of a bucket is absolute, and epath would put it below the local one."""
+    return directory if "://" in str(directory) else directory.resolve()
 
 
 def _is_digest(path: epath.Path) -> bool:

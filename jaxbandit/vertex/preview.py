@@ -38,11 +38,11 @@ def needs(launch: Launch) -> list[str]:
 
 def _stage_needs(stage: str, cloud: Cloud, study: Study | None, hours: float) -> list[str]:
     runs, parallel = (study.trials, study.parallel) if study else (1, 1)
-    metric, amount = requests.quota(cloud, parallel)
+    needed = requests.quota(cloud, parallel)
     waves = f"  {runs} trials, {parallel} at a time: {study.waves} waves of at most {cloud.timeout}" if study else ""
     return [
         f"{stage}: {cloud.replicas * parallel} x {cloud.chosen_machine.words} at a time",
-        f"  quota: {amount} of {metric} in {cloud.region}",
+        *(f"  quota: {amount} of {metric} in {cloud.region}" for metric, amount in needed.items()),
         *([waves] if waves else []),
         f"  at most {hours:,.1f} machine hours: {runs} x {cloud.replicas} x the timeout of {cloud.timeout}",
     ]

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from jaxbandit.vertex.cloud import Cloud, duration
+from jaxbandit.vertex.cloud import Cloud
+from jaxbandit.vertex.rules import disk_of, duration, waiting
 from jaxbandit.vertex.study import Study
 from jaxbandit.vertex.trainer import EXPERIMENT, experiments, metric_file
 from jaxbandit.vertex.wire import Json
@@ -21,7 +22,7 @@ def custom_job(
     """
     return {
         "displayName": _title(labels),
-        "labels": dict(labels),
+        "labels": {**cloud.label, **labels},
         "jobSpec": _job_spec(cloud, args, output, labels, {}, tensorboard),
     }
 
@@ -39,7 +40,7 @@ def tuning_job(
     variables = {metric_file.NAME: study.metric}
     return {
         "displayName": _title(labels),
-        "labels": dict(labels),
+        "labels": {**cloud.label, **labels},
         "studySpec": study.spec,
         "maxTrialCount": study.trials,
         "parallelTrialCount": study.parallel,
@@ -68,7 +69,7 @@ def _job_spec(
         "restartJobOnWorkerRestart": cloud.is_multihost,  # else the new one would wait for the others for ever
     }
     if cloud.max_wait:
-        scheduling["maxWaitDuration"] = f"{duration('max_wait', cloud.max_wait)}s"
+        scheduling["maxWaitDuration"] = f"{waiting(cloud.max_wait)}s"
     spec: dict[str, Json] = {
         "workerPoolSpecs": _pools(
             cloud, [*args, *(["--distributed"] if cloud.is_multihost else [])], labels, variables
@@ -76,7 +77,13 @@ def _job_spec(
         "scheduling": scheduling,
         "baseOutputDirectory": {"outputUriPrefix": output},
     }
-    optional = {"serviceAccount": cloud.service_account, "network": cloud.vpc_network, "tensorboard": tensorboard}
+    optional: dict[str, Json] = {
+        "serviceAccount": cloud.service_account,
+        "network": cloud.vpc_network,
+        "tensorboard": tensorboard,
+        "persistentResourceId": cloud.persistent_resource,
+        "enableWebAccess": cloud.enable_web_access,
+    }
     return spec | {name: value for name, value in optional.items() if value}
 
 
@@ -85,7 +92,7 @@ def _pools(
 ) -> list[dict[str, Json]]:
     """One chief and its workers; a TPU slice is one replica, however many hosts it has."""
     machine = cloud.chosen_machine
-    env = {"JAX_PLATFORMS": machine.platform, **variables}
+    env = {**cloud.set_env, "JAX_PLATFORMS": machine.platform, **variables}
     if cloud.experiment:
         env |= {
             EXPERIMENT: cloud.experiment,
@@ -93,21 +100,35 @@ def _pools(
             experiments.REGION: cloud.region,
         }
     pool: dict[str, Json] = {
-        "machineSpec": machine.spec,
+        "machineSpec": machine.spec | _affinity(cloud),
         "containerSpec": {
             "imageUri": cloud.image,
             "args": list(args),
             "env": [{"name": name, "value": value} for name, value in env.items()],
         },
     }
+    kind, size = disk_of(cloud)
+    if kind or cloud.disk:
+        pool["diskSpec"] = {"bootDiskSizeGb": size} | ({"bootDiskType": kind} if kind else {})
     counts = [1, cloud.replicas - 1] if cloud.replicas > 1 else [1]
     return [pool | {"replicaCount": count} for count in counts]
 
 
-def quota(cloud: Cloud, parallel: int) -> tuple[str, int]:
-    """Quota metric that so many jobs side by side draw on, and how much of it they need."""
-    metric, amount = cloud.chosen_machine.quota(cloud.scheduling == "spot")
-    return metric, amount * cloud.replicas * parallel
+def _affinity(cloud: Cloud) -> dict[str, Json]:
+    """Whose machines are taken, if they are reserved."""
+    if not cloud.reservation:
+        return {}
+    key = "compute.googleapis.com/reservation-name"
+    affinity = {"reservationAffinityType": "SPECIFIC_RESERVATION", "key": key, "values": [cloud.reservation]}
+    return {"reservationAffinity": affinity}
+
+
+def quota(cloud: Cloud, parallel: int) -> dict[str, int]:
+    """Quota metrics that so many jobs side by side draw on, and how much of each they need."""
+    if cloud.persistent_resource or cloud.reservation:
+        return {}  # their machines are counted already
+    needed = cloud.chosen_machine.quota(cloud.is_preemptible)
+    return {metric: amount * cloud.replicas * parallel for metric, amount in needed.items()}
 
 
 def most_hours(cloud: Cloud, runs: int) -> float:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import write_json, writing
-from jaxbandit.vertex.cloud import Cloud, checked
+from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.requests import CUSTOM, LABELS, TUNING
+from jaxbandit.vertex.rules import checked
 from jaxbandit.vertex.study import Study, restored
 
 DIRECTORY = "launches"

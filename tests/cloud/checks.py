@@ -17,10 +17,14 @@ _GPU = {
     **{f"a2-highgpu-{count}g": ("NVIDIA_TESLA_A100", count) for count in (1, 2, 4, 8)},
     **{f"a2-ultragpu-{count}g": ("NVIDIA_A100_80GB", count) for count in (1, 2, 4, 8)},
     **{f"a3-highgpu-{count}g": ("NVIDIA_H100_80GB", count) for count in (1, 2, 4, 8)},
+    "a2-megagpu-16g": ("NVIDIA_TESLA_A100", 16),
+    **{f"g4-standard-{48 * count}": ("NVIDIA_RTX_PRO_6000", count) for count in (1, 2, 4, 8)},
     "a3-megagpu-8g": ("NVIDIA_H100_MEGA_80GB", 8),
     "a3-ultragpu-8g": ("NVIDIA_H200_141GB", 8),
     "a4-highgpu-8g": ("NVIDIA_B200", 8),
 }
+_SHARED = ("a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g")
+_NO_PERSISTENT_DISK = ("a4-highgpu-8g", *(f"g4-standard-{cores}" for cores in (48, 96, 192, 384)))
 _SLICES = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _TPU = {
     "ct5lp-hightpu-1t": ("1x1",),
@@ -82,6 +86,9 @@ def check_pool(where: str, pool: v1.WorkerPoolSpec) -> None:
     if pool.replica_count < 1:
         raise invalid(f"{where}.replica_count must be positive.")
     check_machine(f"{where}.machine_spec", pool.machine_spec, pool.replica_count)
+    disk = pool.disk_spec.boot_disk_type or "pd-ssd"
+    if pool.machine_spec.machine_type in _NO_PERSISTENT_DISK and disk != "hyperdisk-balanced":
+        raise invalid(f"{where}.disk_spec: {pool.machine_spec.machine_type} does not support boot disk type {disk}.")
 
 
 def check_machine(where: str, machine: v1.MachineSpec, replicas: int) -> None:
@@ -119,6 +126,8 @@ def check_scheduling(spec: v1.CustomJobSpec) -> None:
         hosts = _chips(machine.tpu_topology) > int(machine.machine_type[-2]) if machine.machine_type in _TPU else False
         if strategy == "SPOT" and hosts:
             raise invalid(f"SPOT is not supported for TPU slices of several hosts: {machine.tpu_topology}.")
+        if strategy in ("STANDARD", "STRATEGY_UNSPECIFIED") and machine.machine_type in _SHARED:
+            raise invalid(f"Machine type {machine.machine_type} is only available with SPOT or FLEX_START.")
         if strategy == "FLEX_START" and machine.machine_type and machine.machine_type not in _GPU:
             raise invalid(f"FLEX_START is not supported for machine type {machine.machine_type}.")
 

@@ -81,7 +81,10 @@ class Run:
             "PYTHONPATH": str(ROOT),
         }
         own = {variable.name: variable.value for variable in container.env}
-        return kept | site.image.variables | own | contract | machine | site.connection
+        connection = dict(site.connection)
+        if not self._spec.service_account:  # the token of Google's own agent reaches no service but buckets
+            del connection["GOOGLE_APPLICATION_CREDENTIALS"]
+        return kept | site.image.variables | own | contract | machine | connection
 
     def _cluster(self, hosts: dict[tuple[int, int], str], pool: int, rank: int) -> str:
         cluster: dict[str, list[str]] = {}

@@ -25,6 +25,8 @@ from .calls import NUMBER, Refusal, page
 _OBJECTS = re.compile(
     r"(?P<kind>/storage|/download/storage|/upload/storage)/v1/b/(?P<bucket>[^/]+)(?P<rest>/o(?:/.*)?)?"
 )
+# Names of objects have no slash in an address: it is written %2F there.
+_COPY = re.compile(r"/o/([^/]+)/(?:(rewriteTo)/b/([^/]+)|moveTo)/o/([^/]+)")
 
 
 class Problem(Exception):
@@ -89,7 +91,7 @@ class Storage(ThreadingHTTPServer):
         if not path.is_file():
             raise Problem(404, f"No such object: {bucket}/{name}")
         content, status = path.read_bytes(), path.stat()
-        time = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC).isoformat()
+        time = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         return {
             "kind": "storage#object",
             "id": f"{bucket}/{name}/{status.st_mtime_ns}",
@@ -163,6 +165,9 @@ class Requests(BaseHTTPRequestHandler):
             bucket, name = unquote(place["bucket"]), unquote((place["rest"] or "")[len("/o/") :])
             if place["kind"] == "/upload/storage":
                 self.upload(bucket, query, body)
+            elif copy := _COPY.fullmatch(place["rest"] or ""):
+                self.only("POST")
+                self.copy(bucket, *map(unquote, copy.groups("")))
             elif place["rest"] is None:
                 self.only("GET")
                 self.answer(200, self.server.describe_bucket(bucket))
@@ -195,10 +200,24 @@ class Requests(BaseHTTPRequestHandler):
         else:
             self.answer(200, found)
 
+    def copy(self, bucket: str, name: str, rewrite: str, target: str, new: str) -> None:
+        """Copy an object, or within its bucket move it."""
+        source = self.server.path(bucket, name)
+        content = self.server.describe(bucket, name) and source.read_bytes()
+        copied = self.server.write(target or bucket, new, content, {})
+        if rewrite:
+            self.answer(200, {"kind": "storage#rewriteResponse", "done": True, "resource": copied})
+        else:
+            source.unlink()
+            self.answer(200, copied)
+
     def download(self, content: bytes, found: dict[str, Any]) -> None:
         headers = {"X-Goog-Hash": f"crc32c={found['crc32c']},md5={found['md5Hash']}"}
         headers |= {"X-Goog-Generation": found["generation"], "ETag": found["etag"]}
-        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        wanted = self.headers.get("Range", "")
+        if last := re.fullmatch(r"bytes=-(\d+)", wanted):
+            wanted = f"bytes={max(0, len(content) - int(last[1]))}-"
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
         if not part or (int(part[1]) == 0 and not content):
             self.send(200, content, headers)
         elif int(part[1]) >= len(content):
@@ -210,7 +229,8 @@ class Requests(BaseHTTPRequestHandler):
 
     def upload(self, bucket: str, query: dict[str, str], body: bytes) -> None:
         self.server.known(bucket)
-        if self.command == "PUT":
+        if "upload_id" in query:  # Google's client puts a piece there, gcsfs posts it
+            self.only("PUT", "POST")
             return self.go_on(bucket, query["upload_id"], body)
         self.only("POST")
         kind = query.get("uploadType")
@@ -245,9 +265,10 @@ class Requests(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # a client may end while it is answered
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
 
 def checksums(content: bytes) -> dict[str, str]:
@@ -262,6 +283,7 @@ def checksums(content: bytes) -> dict[str, str]:
 def _parts(kind: str, body: bytes) -> tuple[dict[str, Any], bytes]:
     """The description and the content of an upload in two parts."""
     boundary = re.search(r'boundary="?([^";]+)', kind)[1].strip("'").encode()
-    _, first, second, _ = re.split(rb"(?:\A|\r\n)--" + re.escape(boundary), body)
-    described = first.partition(b"\r\n\r\n")[2]
-    return json.loads(described), second.partition(b"\r\n\r\n")[2]
+    line = b"\r\n" if body.startswith(b"--" + boundary + b"\r\n") else b"\n"  # as Cloud Storage takes from gcsfs
+    _, first, second, _ = re.split(rb"(?:\A|" + line + rb")--" + re.escape(boundary), body)
+    described = first.partition(line * 2)[2]
+    return json.loads(described), second.partition(line * 2)[2]

@@ -10,8 +10,10 @@ import pytest
 from jaxbandit._core.errors import Failure, InputError
 from jaxbandit.cli import prepare
 from jaxbandit.vertex import cloud_runner, launch, service, state
-from jaxbandit.vertex.cloud import Cloud, changed, checked
+from jaxbandit.vertex.cloud import Cloud
+from jaxbandit.vertex.cloud_file import changed
 from jaxbandit.vertex.local_runner import LocalRunner
+from jaxbandit.vertex.rules import checked
 from jaxbandit.vertex.study import Study, read_parameters
 from tests.command_line import assert_refused, call
 from tests.vertex.fake import FakeVertex

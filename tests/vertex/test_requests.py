@@ -11,9 +11,11 @@ from jaxbandit.cli import prepare
 from jaxbandit.cli.flags import log_options, run_options, sweep_options
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.experiments.config import Config
-from jaxbandit.vertex import preview
-from jaxbandit.vertex.cloud import Cloud, checked, duration, read_cloud
+from jaxbandit.vertex import preview, requests
+from jaxbandit.vertex.cloud import Cloud
+from jaxbandit.vertex.cloud_file import read_cloud
 from jaxbandit.vertex.machines import GPUS, MACHINES, TPUS, find
+from jaxbandit.vertex.rules import checked, duration
 from jaxbandit.vertex.study import Study, read_parameters
 
 ENTRIES = {
@@ -23,6 +25,7 @@ ENTRIES = {
     "image": "us-docker.pkg.dev/lab/r/jaxbandit:0123abc",
     "machine": "cpu-8",
 }
+RESERVATION = "projects/p/zones/us-central1-a/reservations/r"
 WHEEL = ["--env", "wheel", "--seeds", "2"]
 
 
@@ -125,12 +128,31 @@ def test_machines_that_do_not_exist_are_refused_with_what_does(machine, accelera
             "scheduling is flex-start of cpu-8; allowed: machines with L4",
         ),
         ({"scheduling": "flex-start", "machine": "t4x1", "max_wait": "2h"}, "flex-start of t4x1"),
-        ({"scheduling": "flex-start", "machine": "h100x1"}, "max_wait is ''; allowed: a duration with flex-start"),
-        ({"max_wait": "2h"}, "max_wait is '2h'; allowed: a duration with flex-start, none without"),
+        (
+            {"scheduling": "flex-start", "machine": "h100x1"},
+            "max_wait is ''; allowed: a duration, or 0 for ever, with flex-start",
+        ),
+        ({"max_wait": "2h"}, "max_wait is '2h'; allowed: a duration, or 0 for ever, with flex-start, none without"),
         ({"timeout": "8d"}, "timeout is '8d'; allowed: a duration up to 7d"),
         ({"timeout": "0h"}, "timeout is '0h'"),
         ({"price": -1.0}, "price is -1.0"),
         ({"experiment": "My runs"}, "experiment is 'My runs'"),
+        ({"experiment": "runs"}, "service_account is missing; allowed with experiment"),
+        ({"machine": "h100x1"}, "scheduling is standard of h100x1; allowed: spot, or flex-start with max_wait"),
+        ({"machine": "a3-highgpu-4g"}, "scheduling is standard of a3-highgpu-4g; allowed: spot"),
+        ({"machine": "b200x8"}, "allowed: spot, flex-start with max_wait, or a reservation"),
+        ({"machine": "b200x8", "scheduling": "spot", "disk": "pd-ssd:200"}, "allowed: hyperdisk-balanced:GB"),
+        ({"disk": "50"}, "disk is '50'; allowed: GB from 100"),
+        ({"disk": "floppy:200"}, "disk is 'floppy:200'; allowed: GB from 100 to 65536, or TYPE:GB of pd-ssd"),
+        ({"disk": "big"}, "disk is 'big'; allowed: GB, or TYPE:GB"),
+        ({"reservation": "mine"}, "reservation is 'mine'; allowed: projects/"),
+        ({"reservation": RESERVATION, "scheduling": "spot"}, "reservation is given with scheduling spot"),
+        ({"persistent_resource": "pool", "scheduling": "spot"}, "persistent_resource has machines already"),
+        ({"label": {"Team": "a"}}, "label is 'Team=a'; allowed: up to 63 of lower-case letters"),
+        ({"label": {"jaxbandit-id": "a"}}, "label is 'jaxbandit-id=a', by which the launcher"),
+        ({"set_env": {"AIP_MODEL_DIR": "a"}}, "which the launcher or Vertex AI sets"),
+        ({"set_env": {"2": "a"}}, "set_env is '2=a'; allowed: NAME=TEXT"),
+        ({"machine": "g4-standard-48", "scheduling": "flex-start", "max_wait": "0"}, "flex-start of g4-standard-48"),
     ],
 )
 def test_a_cloud_part_that_cannot_be_is_refused(changes, words):
@@ -142,7 +164,7 @@ def test_a_cloud_part_that_cannot_be_is_refused(changes, words):
 def test_images_for_the_machine_are_taken():
     for image in ("lab/j:v1", "localhost:5000/j:0123abc-cpu", f"lab/j@sha256:{'0' * 64}", "lab/j:0123abc-cpu-dirty"):
         assert cloud(image=image).image == image
-    assert cloud(image="lab/j:0-cuda13", machine="h100x1")
+    assert cloud(image="lab/j:0-cuda13", machine="a100x1")
 
 
 def test_a_file_holds_the_cloud_part_and_flags_win(tmp_path):
@@ -151,6 +173,9 @@ def test_a_file_holds_the_cloud_part_and_flags_win(tmp_path):
     read = read_cloud(str(path), ENTRIES | {"price": None})
     assert (read.project, read.service_account, read.replicas) == ("lab-project", "a@b", 2)
     assert read.price is None  # a price in a file is that of the machine there
+    path.write_text('enable-web-access = true\n[label]\nteam = "a"\n[set-env]\nX = "1"\n')
+    more = read_cloud(str(path), ENTRIES | {"set_env": {"Y": "2"}})
+    assert (more.enable_web_access, more.label, more.set_env) == (True, {"team": "a"}, {"Y": "2"})
     path.write_text('machine = "cpu-8"\nprice = 1.5\n')
     assert read_cloud(str(path), ENTRIES).price == 1.5
 
@@ -161,6 +186,9 @@ def test_a_file_holds_the_cloud_part_and_flags_win(tmp_path):
         ("projet = 'x'", "has an unknown entry 'projet': did you mean 'project'?"),
         ("replicas = '2'", "replicas is '2'"),
         ("price = true", "price is True"),
+        ("enable_web_access = 'yes'", "enable_web_access is 'yes'"),
+        ("label = 'a=b'", "label is 'a=b'"),
+        ("[set-env]\nX = 1", "set_env is {'X': 1}"),
         ("= 3", "cannot be read"),
     ],
 )
@@ -177,7 +205,8 @@ def test_durations_are_seconds():
 
 def test_a_training_is_one_job_with_the_same_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    launch = prepare.training([*WHEEL, "--alpha=3"], cloud(experiment="bandits", machine="l4x2", scheduling="spot"))
+    tracked = {"experiment": "bandits", "service_account": "a@b"}
+    launch = prepare.training([*WHEEL, "--alpha=3"], cloud(**tracked, machine="l4x2", scheduling="spot"))
     job = body(launch)
     (pool,) = job["jobSpec"]["workerPoolSpecs"]
     assert pool["containerSpec"]["args"] == ["run", *WHEEL, "--alpha=3"]
@@ -196,6 +225,56 @@ def test_a_training_is_one_job_with_the_same_command_line(tmp_path, monkeypatch)
     assert job["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"] == f"gs://lab/folder/{launch.name}/train"
     assert job["labels"]["jaxbandit-launch"] == launch.name
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, {"cpus": 8}),
+        ({"machine": "t4x1", "scheduling": "spot"}, {"preemptible_nvidia_t4_gpus": 1, "preemptible_cpus": 8}),
+        (
+            {"machine": "h100x1", "scheduling": "flex-start", "max_wait": "0"},
+            {"preemptible_nvidia_h100_gpus": 1, "preemptible_a3_cpus": 26},
+        ),
+        ({"machine": "a100x16"}, {"nvidia_a100_gpus": 16, "a2_cpus": 96}),
+        ({"machine": "n2-highmem-32"}, {"n2_cpus": 32}),
+        ({"machine": "v5e-8"}, {"tpu_v5e": 8}),
+        ({"machine": "b200x8", "reservation": RESERVATION}, {}),
+    ],
+)
+def test_a_job_draws_on_the_quota_of_its_gpus_and_of_its_cpus(changes, needed):
+    metrics = {f"aiplatform.googleapis.com/custom_model_training_{name}": n for name, n in needed.items()}
+    assert requests.quota(cloud(**changes), 1) == metrics
+
+
+@pytest.mark.parametrize(
+    "name", ["n1-highcpu-16", "n2-highmem-32", "e2-standard-4", "e2-highcpu-16", "g4-standard-96", "a2-megagpu-16g"]
+)
+def test_machines_of_googles_names(name):
+    machine = find(name)
+    assert machine.spec["machineType"] == name
+    assert machine.platform == ("cuda" if "g" in name.partition("-")[0] + name[-1] else "cpu")
+
+
+def test_what_goes_into_a_request_as_it_is_asked_for(tmp_path, monkeypatch):
+    v1 = pytest.importorskip("google.cloud.aiplatform_v1")
+    monkeypatch.chdir(tmp_path)
+    more = {"machine": "b200x8", "reservation": RESERVATION, "enable_web_access": True, "disk": "300"}
+    more |= {"label": {"team": "bandits"}, "set_env": {"XLA_FLAGS": "--xla_x=1"}}
+    job = v1.CustomJob.from_json(json.dumps(body(prepare.training(WHEEL, cloud(**more)))))
+    (pool,) = job.job_spec.worker_pool_specs
+    assert (pool.disk_spec.boot_disk_type, pool.disk_spec.boot_disk_size_gb) == ("hyperdisk-balanced", 300)
+    affinity = pool.machine_spec.reservation_affinity
+    assert (affinity.reservation_affinity_type.name, affinity.values) == ("SPECIFIC_RESERVATION", [RESERVATION])
+    assert job.job_spec.enable_web_access
+    assert job.labels["team"] == "bandits"
+    assert {variable.name: variable.value for variable in pool.container_spec.env}["XLA_FLAGS"] == "--xla_x=1"
+    held = v1.CustomJob.from_json(json.dumps(body(prepare.training(WHEEL, cloud(persistent_resource="pool")))))
+    assert held.job_spec.persistent_resource_id == "pool"
+    for_ever = cloud(machine="b200x8", scheduling="flex-start", max_wait="0")
+    spec = body(prepare.training(WHEEL, for_ever))["jobSpec"]
+    assert spec["scheduling"]["maxWaitDuration"] == "0s"
+    assert spec["workerPoolSpecs"][0]["diskSpec"]["bootDiskType"] == "hyperdisk-balanced"
 
 
 def test_several_processes_are_told_that_they_are(tmp_path, monkeypatch):
