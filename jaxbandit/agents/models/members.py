@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxbandit._core import platforms
 from jaxbandit._core.selection import entries
-from jaxbandit.types import Context, small_catalogue
+from jaxbandit.types import Context
 
 GROUP = 8  # users of a group; those of a vector register's sublanes
 Predict = Callable[[PyTree, Context], Float[Array, "B K"]]
@@ -30,7 +30,7 @@ def values_of_members(
 def _worth_it(params: PyTree, context: Context) -> bool:
     """Whether arms are most of the work, and groups have less than half of it."""
     batch, networks = context.user.shape[0], jax.tree.leaves(params)[0].shape[0]
-    if context.arms is None and (context.arm_id is None or small_catalogue(context, 1) is not None):
+    if context.arms is None and context.arm_id is None:
         return False
     return 2 * _groups(batch, networks) * GROUP <= networks * batch
 
