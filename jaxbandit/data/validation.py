@@ -62,7 +62,7 @@ def _numbers(table: Table) -> np.ndarray:
     if numbers.null_count() and not written.dtype.is_numeric():
         text = written.cast(pl.String).str.strip_chars()
         numbers, truth = text.cast(pl.Float64, strict=False), text.str.to_lowercase()
-        if truth.is_in(("true", "false")).all():
+        if truth.is_in(("true", "false")).fill_null(False).all():
             return (truth == "true").cast(pl.Float32).to_numpy()
     rating = numbers.to_numpy()
     bad = ~(np.abs(rating) <= LARGEST)  # null is NaN by now

@@ -133,6 +133,8 @@ def test_an_encoding_is_told_or_named_by_a_mark(tmp_path: Path) -> None:
         ("user,item,rating\n1,10,3\n2,20,3\n", "all ratings are 3, or nearly, and tell nothing apart"),
         ("user,item,rating\n1,10,1e-40\n2,20,2e-40\n", "tell nothing apart"),
         ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1, "item": 2, "rating"\n', "row 2: no JSON object"),
+        ("user,item,rating\n1,10,\n2,10,\n", "row 2: rating is missing"),
+        ("user,item,rating\n1,10,true\n2,10,\n", "row 2: rating = true"),
         ("[1]\n", "row 1: no JSON object"),
         ("{'user': 1}\n", "row 1: no JSON object"),
         ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1, "item": 2}\n', "row 2: rating is missing"),
