@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from etils import epath
 
-from jaxbandit.experiments import interaction_log
+from jaxbandit.experiments import log_reader
 from jaxbandit.experiments.config import Config, checked, read_config
 from jaxbandit.policies import evaluate, log_sums, trained
 from jaxbandit.policies.estimators import ESTIMATORS
@@ -25,7 +25,7 @@ def main() -> None:
     content = evaluate.evaluate(str(arguments.log), Config(agent=arguments.agent), out=out)
     logged = checked(read_config(str(arguments.log / "config.json")))
     config = checked(Config(agent=arguments.agent, **trained.world_of(logged)))
-    reader = interaction_log.open_log(epath.Path(arguments.log))
+    reader = log_reader.open_log(epath.Path(arguments.log))
     policy, model = trained.make_policy(config, log_sums.spec_of(reader.header)), log_sums.fit(reader)
     parts = []
     for rows in reader.rows():

@@ -79,4 +79,12 @@ def write_json(path: epath.PathLike, content: Mapping[str, object]) -> None:
         InputError: the path cannot be written.
         ValueError: a number is not finite, which JSON does not have.
     """
-    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, object]) -> bytes:
+    """Strict, indented JSON; a path whose bytes are no UTF-8 is written with escapes."""
+    try:
+        return (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()

@@ -30,7 +30,7 @@ def of_run(args: Sequence[str]) -> Config:
     path = config_file(given["out"]) if given["resume"] and given["out"] is not None else None
     if path is None:
         return Config()
-    content = read_object(path)
+    content = read_object(path, kept=True)
     return read_sweep_config(content).base if "base" in content else checked(read_entries(content))
 
 
@@ -48,7 +48,7 @@ def of_policy(args: Sequence[str]) -> Config:
         path = config_file(run)
         if path is None:
             raise InputError(f"policy_from is {run!r}, which holds no run; allowed: the --out of a run")
-    return Config() if path is None else read_config(str(path))
+    return Config() if path is None else read_config(str(path), kept=run is not None)
 
 
 def kept_sweep_config(out: str) -> SweepConfig:
@@ -58,7 +58,7 @@ def kept_sweep_config(out: str) -> SweepConfig:
         InputError: there is none.
     """
     path = config_file(out)
-    content = read_object(path) if path is not None else {}
+    content = read_object(path, kept=True) if path is not None else {}
     if "base" not in content:
         raise InputError(f"resume: {out!r} holds no sweep; allowed: the --out of an interrupted sweep")
     return read_sweep_config(content)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxbandit._core.arrays import floats
 from jaxbandit._core.errors import InputError
-from jaxbandit.data import Labelled, load_labelled
+from jaxbandit.data import Labelled, fingerprints, load_labelled
 from jaxbandit.envs import sampling
 from jaxbandit.envs.masks import MinActions, offer_some
 from jaxbandit.envs.outcome import outcome
@@ -47,6 +47,7 @@ def classification(
         InputError: the data are refused, or the table is no table.
     """
     rows = load_labelled(data, label_column)
+    fingerprints.note(data, rows, label_column=label_column)
     table = _table(rows, reward_table)
     params = ClassificationParams(floats(_standardized(rows.features)), jax.device_put(rows.label), floats(table))
 

@@ -1,6 +1,5 @@
 """Finished runs and sweeps, read back from their directories, beside each other: table, picture, CSV. Runs nothing."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -11,10 +10,12 @@ import polars as pl
 from etils import epath
 from rich.console import Console
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_bytes
+from jaxbandit._core.fitting import misfit
 from jaxbandit._core.hyperparameters import hyperparameters
-from jaxbandit.experiments.config import RATINGS, REGISTRIES
+from jaxbandit.experiments.config import BESIDE, RATINGS, REGISTRIES
 from jaxbandit.reporting.console import estimate_cell, print_rows
 from jaxbandit.reporting.files import read_metrics_csv
 from jaxbandit.reporting.numbers import UNKNOWN, format_setting
@@ -41,6 +42,7 @@ class Finished(NamedTuple):
     summary: Summary
     series: Series
     is_sweep: bool
+    read: Row  # fingerprints, by path
 
 
 def compare(directories: Sequence[str], out: str, *, console: Console | None = None) -> pl.DataFrame:
@@ -83,30 +85,36 @@ def _read(directory: str) -> Finished:
         raise InputError(f"directory is {directory!r}, which holds no run; {FINISHED}")
     if not (path / "summary.json").exists():
         raise InputError(f"directory is {directory!r}, whose run is unfinished (no summary.json); {FINISHED}")
-    config, summary = _json(path / "config.json"), cast(Summary, _json(path / "summary.json"))
-    is_sweep = "base" in config
-    settings = _json(path / "best.json") if is_sweep else _flat(config)
-    missing = {"final", "seeds", "interactions_per_second"} - set(summary)
-    if missing or not set(METRICS) <= set(summary["final"]):
-        raise InputError(f"{os.fspath(path / 'summary.json')!r} is not that of a run; {FINISHED}")
-    series = read_metrics_csv(path / "metrics.csv", seeds=summary["seeds"])
-    return Finished(directory, settings, summary, series, is_sweep)
+    config, content = (sealed.read(path / name, FINISHED) for name in ("config.json", "summary.json"))
+    wrong = misfit(content, Summary)
+    if wrong or not set(METRICS) <= set(content["final"]):
+        raise InputError(f"{os.fspath(path / 'summary.json')!r} is not that of a run ({wrong or 'final'}); {FINISHED}")
+    summary = cast(Summary, content)
+    series = read_metrics_csv(path / "metrics.csv", seeds=summary["seeds"], digests=summary.get("files"))
+    return Finished(directory, _settings(path, config, summary), summary, series, "base" in config, _read_of(config))
 
 
-def _json(path: epath.Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{os.fspath(path)!r} cannot be read: {error}; {FINISHED}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{os.fspath(path)!r} is no JSON object; {FINISHED}")
-    return content
+def _settings(path: epath.Path, config: Row, summary: Summary) -> dict[str, object]:
+    """Settings of a run, or of the best configuration of a sweep."""
+    if "base" not in config:
+        return _flat(config)
+    best = summary["sweep"].get("best") if "sweep" in summary else None  # best.json is for people to change
+    if best is None:  # as an older jaxbandit wrote it
+        best = sealed.read_edited(path / "best.json", FINISHED)
+    return {name: value for name, value in best.items() if name != "fingerprints"}
+
+
+def _read_of(config: Row) -> Row:
+    """Fingerprints of what was read, by path."""
+    base = config.get("base", config)
+    found = base.get("fingerprints") if isinstance(base, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _flat(config: Row) -> dict[str, object]:
     """Lay the entries of a run's config.json and its settings beside each other, named as flags."""
     inner = [f"{kind}_settings" for kind in REGISTRIES]
-    entries = {name: value for name, value in config.items() if name not in inner}
+    entries = {name: value for name, value in config.items() if name not in (*inner, *BESIDE, "fingerprints")}
     for name in inner:
         settings = config.get(name)
         entries |= settings if isinstance(settings, dict) else {}
@@ -181,4 +189,7 @@ def _notes(runs: Sequence[Finished], names: Sequence[str]) -> list[str]:
         differing = _differing(settings, chosen)
         if differing:
             notes.append(f"not of equal {words}: they differ in {', '.join(differing)}")
+    read = [one.read for one in runs]
+    if changed := _differing(read):
+        notes.append(f"not of equal worlds: the runs have not read the same in {', '.join(changed)}")
     return notes

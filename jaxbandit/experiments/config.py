@@ -1,20 +1,22 @@
 """What the numbers of a run depend on: the config, its checks, its file. It makes no objects and reads no ratings."""
 
 import inspect
-import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from annotated_types import Ge
-from etils import epath
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError, unknown
 from jaxbandit._core.files import mounted
 from jaxbandit._core.hyperparameters import MOST, Hyperparameter, Value, hyperparameters, parse, validate
 from jaxbandit.agents import AGENTS
-from jaxbandit.data import Columns, check_options
+from jaxbandit.data import DATASETS, SHIPPED, Columns, check_options
 from jaxbandit.envs import ENVIRONMENTS
 from jaxbandit.types import AgentFactory, EnvironmentFactory
 
@@ -24,6 +26,8 @@ LOWEST = {"batch_size": 1, "training_loops": 1, "steps_per_loop": 1, "delay": 0,
 REGISTRIES: dict[str, Mapping[str, AgentFactory | EnvironmentFactory]] = {"env": ENVIRONMENTS, "agent": AGENTS}
 READING = ("user_column", "item_column", "rating_column", "duplicates", "encoding", "implicit")  # of a file of ratings
 RATINGS = ("ratings", *READING)
+BESIDE = ("propensity_samples",)  # entries of a config.json on which no number depends
+WAY_OUT = "allowed: a config.json of a run"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Config:
     seed: int = 0
     env_settings: Settings = field(default_factory=dict)
     agent_settings: Settings = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of what was read, by its path; see `data.fingerprints`
 
     @property
     def rounds(self) -> int:
@@ -80,7 +85,7 @@ class Config:
 
 
 def checked(config: Config) -> Config:
-    """Return the config with its numbers typed and its settings complete.
+    """Return the config with its numbers typed, its settings complete, and its paths such as any directory knows them.
 
     Raises:
         InputError: an unknown name or setting, a value that is not allowed. Nothing has been read or compiled.
@@ -95,7 +100,20 @@ def checked(config: Config) -> Config:
     if config.delay >= config.rounds:
         raise InputError(f"delay is {config.delay} of {config.rounds} rounds; allowed: 0 to {config.rounds - 1}")
     _check_ratings(config)
-    return replace(config, env_settings=_complete(config, "env"), agent_settings=_complete(config, "agent"))
+    env_settings = _complete(config, "env")
+    if isinstance(path := env_settings.get("data"), str):
+        env_settings["data"] = _absolute(path)
+    ratings = _absolute(config.ratings)
+    return replace(config, ratings=ratings, env_settings=env_settings, agent_settings=_complete(config, "agent"))
+
+
+def _absolute(path: str) -> str:
+    """Path of a file here, from the root; names of data sets, and paths elsewhere, are kept."""
+    if path in DATASETS or path in SHIPPED or "://" in path:
+        return path
+    local = os.path.abspath(os.path.expanduser(path))
+    there = os.path.exists(local) or any(parent.is_file() for parent in Path(local).parents)  # a zip with it
+    return local if there else path
 
 
 def _whole(name: str, value: object) -> int:
@@ -152,9 +170,19 @@ def difference(one: Config, other: Config) -> str:
     """Say in which entry two checked configs differ first: `alpha 1.0 and 2.0`. Empty where they are equal."""
     flat = [{**asdict(config), **config.env_settings, **config.agent_settings} for config in (one, other)]
     for entries in flat:
-        del entries["env_settings"], entries["agent_settings"]
+        del entries["env_settings"], entries["agent_settings"], entries["fingerprints"]
     names = [name for name in (flat[0] | flat[1]) if flat[0].get(name) != flat[1].get(name)]
     return f"{names[0]} {flat[0].get(names[0])} and {flat[1].get(names[0])}" if names else ""
+
+
+def check_data(kept: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise InputError where what is read at a path is not what was read there before; other paths say nothing."""
+    for path in kept.keys() & now.keys():
+        if kept[path] != now[path]:
+            raise InputError(
+                f"{path!r} has changed: it is not what the run has read there; allowed: the file as it was, or a new "
+                "run (by --config of a file without that entry of fingerprints)"
+            )
 
 
 def flag_values(config: Config) -> dict[str, FlagValue]:
@@ -170,13 +198,15 @@ def plain(value: Value) -> FlagValue:
     return "x".join(map(str, value)) if isinstance(value, tuple | list) else value
 
 
-def read_config(path: str) -> Config:
+def read_config(path: str, *, kept: bool = False) -> Config:
     """Read a config: a run's config.json, a sweep's best.json (flags and their values), or a study's result.json.
+
+    People may have edited it, unless it is `kept`: that of a run in its directory.
 
     Raises:
         InputError: the file is missing, is no JSON object, is that of a sweep, or has an unknown or a wrong entry.
     """
-    content = read_object(path)
+    content = read_object(path, kept=kept)
     if isinstance(content.get("config"), dict):  # of a result.json, beside what the study says
         content = content["config"]
     if "base" in content:
@@ -184,15 +214,11 @@ def read_config(path: str) -> Config:
     return checked(read_entries(content))
 
 
-def read_object(path: str) -> dict[str, Any]:
-    """Read a JSON object; InputError if it is none."""
-    try:
-        content = json.loads(epath.Path(mounted(path)).read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"config {path!r} cannot be read: {error}; allowed: a config.json of a run") from None
-    if not isinstance(content, dict):
-        raise InputError(f"config {path!r} is no JSON object; allowed: a config.json of a run")
-    return content
+def read_object(path: str, *, kept: bool = False) -> dict[str, Any]:
+    """Read the JSON object of a config; InputError if it is none, or `kept` and not what was written."""
+    if kept:
+        return sealed.read(mounted(path), "allowed: the file as it was written, or another directory")
+    return sealed.read_edited(mounted(path), WAY_OUT)
 
 
 def read_entries(content: Mapping[str, object]) -> Config:
@@ -202,6 +228,7 @@ def read_entries(content: Mapping[str, object]) -> Config:
         InputError: an unknown or a wrong entry.
     """
     entries = {name.replace("-", "_"): value for name, value in content.items()}
+    entries = {name: value for name, value in entries.items() if name not in BESIDE}
     names = {f.name for f in fields(Config)}
     config = Config(**{name: _typed(name, value) for name, value in entries.items() if name in names})
     rest = {name: value for name, value in entries.items() if name not in names}
@@ -221,6 +248,10 @@ def _typed(name: str, value: Any) -> Any:
         return _whole(name, value)
     if default[name] == () and not isinstance(value, dict):
         raise InputError(f"{name} is {value!r}; allowed: an object of names and values")
+    if name == "fingerprints" and not all(
+        isinstance(x, str) and re.fullmatch("[0-9a-f]{64}", x) for x in value.values()
+    ):
+        raise InputError(f"{name} is {value!r}; allowed: paths and the SHA-256 of what was read there")
     if isinstance(default[name], bool) and not isinstance(value, bool):
         raise InputError(f"{name} is {value!r}; allowed: true | false")
     if default[name] != () and not isinstance(value, str | type(default[name])):

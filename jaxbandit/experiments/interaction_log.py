@@ -1,26 +1,29 @@
-"""The log of a run on disk: Parquet files of its interactions, written chunk by chunk and read file by file.
+"""The log of a run on disk: Parquet files of its interactions, written chunk by chunk. `log_reader` reads them.
 
-OUT/interactions holds log.json, which says how to read them, a file FIRST-STOP-tileN.parquet for the rounds of each
-chunk, and, where arms come from a catalogue, its features in catalogue.npy. It simulates and estimates nothing.
+OUT/interactions holds log.json, which says how to read them and has their digests, a file FIRST-STOP-tileN.parquet for
+the rounds of each chunk, and, where arms come from a catalogue, its features in catalogue.npy. A file that log.json
+does not name does not count. It simulates nothing.
 """
 
 import io
-import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TypedDict
 
 import jax
 import numpy as np
 import polars as pl
 from etils import epath
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import write_bytes, write_json
+from jaxbandit._core.files import write_bytes
+from jaxbandit._core.fitting import misfit
+from jaxbandit._core.hyperparameters import MOST
 from jaxbandit.simulation.recording import Record
-from jaxbandit.types import Catalogue, Context, Spec, make_catalogue
+from jaxbandit.types import Spec
 
 DIRECTORY = "interactions"
 SAMPLES = 100
@@ -42,6 +45,7 @@ class Header:
     reward_range: tuple[float | None, float | None]
     propensity_exact: bool
     propensity_samples: int
+    files: Mapping[str, str] | None = None  # name -> SHA-256; None: written by an older jaxbandit
 
 
 class Sizes(TypedDict):
@@ -67,8 +71,7 @@ def choose_samples(directory: epath.Path, resume: bool, begun: bool, log: bool, 
     Raises:
         InputError: the run was logged with another number or not at all, or a number is given and nothing is logged.
     """
-    path = directory / DIRECTORY / "log.json"
-    kept = _header(path).propensity_samples if resume and path.exists() else None
+    kept = _kept_samples(directory) if resume else None
     if kept is not None and samples not in (None, kept):
         raise InputError(f"propensity_samples is {samples}, but was {kept} before; allowed: the same")
     if kept is None and log and begun:
@@ -78,6 +81,18 @@ def choose_samples(directory: epath.Path, resume: bool, begun: bool, log: bool, 
     return kept or ((samples or SAMPLES) if log else 0)
 
 
+def _kept_samples(directory: epath.Path) -> int | None:
+    """Read the number of draws of a run that is logged: in config.json, or in the log of an older jaxbandit."""
+    config, header = directory / "config.json", directory / DIRECTORY / "log.json"
+    if config.exists():
+        kept = sealed.read(config, ALLOWED).get("propensity_samples")
+        if kept is not None:
+            if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+                raise InputError(f"{str(config)!r} has propensity_samples {kept!r}; allowed: a whole number > 0")
+            return kept
+    return read_header(header).propensity_samples if header.exists() else None
+
+
 class Log:
     """Writes a log."""
 
@@ -85,19 +100,41 @@ class Log:
         """Name the run's directory."""
         self.directory, self.header = directory / DIRECTORY, header
 
-    def begin(self, catalogue: np.ndarray | None) -> None:
-        """Write log.json, and the features of the catalogue where there is one."""
+    def begin(self, catalogue: np.ndarray | None, tile: int, rounds: int) -> None:
+        """Write log.json, and the features of the catalogue where there is one; keep the files of finished rounds.
+
+        Those from `rounds` of `tile` on are deleted: they follow the last checkpoint, and are simulated again.
+
+        Raises:
+            InputError: the log of the finished rounds is gone or damaged.
+        """
+        files = self._finished(tile, rounds) if (tile, rounds) > (0, 0) else {}
+        if self.directory.exists():
+            for file, first, _, of in files_of(self.directory):
+                if (of, first) >= (tile, rounds):
+                    file.unlink()
         if catalogue is not None:
             buffer = io.BytesIO()
             np.save(buffer, catalogue)
-            write_bytes(self.directory / "catalogue.npy", buffer.getvalue())
-        write_json(self.directory / "log.json", asdict(self.header))
+            files |= self._write("catalogue.npy", buffer.getvalue())
+        self._vouch_for(files)
 
-    def forget(self, tile: int, rounds: int) -> None:
-        """Delete the files of rounds that will be simulated again, since they follow the last checkpoint."""
-        for path, first, _, of in _files(self.directory):
-            if (of, first) >= (tile, rounds):
-                path.unlink()
+    def _finished(self, tile: int, rounds: int) -> dict[str, str]:
+        """Digests of the files of rounds before `rounds` of `tile`."""
+        path = self.directory / "log.json"
+        if not path.exists():
+            raise InputError(f"{str(path)!r} is missing, and the log cannot go on without it; allowed: a new run")
+        ours = [file.name for file, first, _, of in files_of(self.directory) if (of, first) < (tile, rounds)]
+        kept = read_header(path).files
+        return sealed.digests(self.directory, ours) if kept is None else {n: kept[n] for n in ours if n in kept}
+
+    def _write(self, name: str, data: bytes) -> dict[str, str]:
+        write_bytes(self.directory / name, data)
+        return {name: sealed.digest(data)}
+
+    def _vouch_for(self, files: Mapping[str, str]) -> None:
+        self.header = replace(self.header, files=files)
+        sealed.write(self.directory / "log.json", asdict(self.header))
 
     def write(self, tile: int, first: int, stop: int, seeds: np.ndarray, rows: Record) -> None:
         """Write the rounds first ... stop - 1 of the seeds [S]; `rows` are [S, n, ...], rounds modulo n.
@@ -109,7 +146,8 @@ class Log:
         at = np.arange(first, stop)
         rows = jax.tree.map(lambda x: x[:, at % x.shape[1]], rows)
         _frame(rows, seeds, at, self.header).write_parquet(buffer, compression="zstd")
-        write_bytes(self.directory / f"{first:010d}-{stop:010d}-tile{tile}.parquet", buffer.getvalue())
+        written = self._write(f"{first:010d}-{stop:010d}-tile{tile}.parquet", buffer.getvalue())
+        self._vouch_for({**(self.header.files or {}), **written})
 
 
 def _frame(rows: Record, seeds: np.ndarray, rounds: np.ndarray, header: Header) -> pl.DataFrame:
@@ -134,132 +172,26 @@ def _frame(rows: Record, seeds: np.ndarray, rounds: np.ndarray, header: Header) 
     return pl.DataFrame({name: np.ascontiguousarray(column[there]) for name, column in columns.items()})
 
 
-class Rows(NamedTuple):
-    """Interactions of a file; users and arms as agents see them."""
-
-    context: Context
-    seed: np.ndarray
-    round: np.ndarray
-    action: np.ndarray
-    propensity: np.ndarray
-    reward: np.ndarray
-    items: np.ndarray | None  # features of the catalogue, [N, Da]
-
-    def offered(self, at: np.ndarray) -> np.ndarray | None:
-        """Features of the arms that some users are offered, [n, K, Da]; of a whole catalogue [1, N, Da]."""
-        if self.items is None:
-            return None if self.context.arms is None else np.asarray(self.context.arms)[at]
-        return self.items[None] if self.context.arm_id is None else self.items[np.asarray(self.context.arm_id)[at]]
-
-    def taken(self) -> np.ndarray | None:
-        """Features of the arms that were taken, [n, Da]."""
-        at = np.arange(len(self.action)), self.action
-        if self.items is None:
-            return None if self.context.arms is None else np.asarray(self.context.arms)[at]
-        return self.items[self.action if self.context.arm_id is None else np.asarray(self.context.arm_id)[at]]
-
-
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """Reads a log."""
-
-    header: Header
-    catalogue: np.ndarray | None
-    files: tuple[epath.Path, ...]
-    rounds: int  # that are there; fewer than the header's where the run was interrupted
-    only: int | None = None  # seed of which rows are read; None: of all
-
-    def rows(self) -> Iterator[Rows]:
-        """Read file after file, contexts as agents saw them.
-
-        Raises:
-            InputError: one is damaged, or the catalogue of its arms is missing.
-        """
-        catalogue = None
-        if self.catalogue is not None:
-            catalogue = make_catalogue(self.catalogue)
-        for frame in self.frames():
-            if self.header.arm_dim and catalogue is None and "arm_features" not in frame.columns:
-                raise InputError(f"the log lacks catalogue.npy, the features of its arms; {ALLOWED}")
-            yield _rows(frame, self.header, self.catalogue, catalogue)
-
-    def frames(self) -> Iterator[pl.DataFrame]:
-        """Read file after file.
-
-        Raises:
-            InputError: one is damaged.
-        """
-        for path in self.files:
-            try:
-                frame = pl.read_parquet(path.read_bytes())
-            except (OSError, pl.exceptions.PolarsError) as error:
-                raise _unreadable(path, error) from None
-            yield frame if self.only is None else frame.filter(seed=self.only)
-
-
-def _rows(frame: pl.DataFrame, header: Header, items: np.ndarray | None, catalogue: Catalogue | None) -> Rows:
-    column = {name: frame[name].to_numpy() for name in frame.columns}
-    arms = column["arm_features"].reshape(len(frame), -1, header.arm_dim) if "arm_features" in column else None
-    mask = column["mask"].astype(bool) if "mask" in column else None
-    seen: tuple[Any, ...] = (column["user"], column["user_id"], arms, column.get("arms"), catalogue, mask)
-    numbers: dict[str, np.ndarray] = {
-        name: column[name] for name in ("seed", "round", "action", "propensity", "reward")
-    }
-    return Rows(Context(*seen), items=items, **numbers)
-
-
-def open_log(directory: epath.Path) -> Reader:
-    """Find the files of a log.
-
-    Raises:
-        InputError: there is no log, rounds are missing in it, or its catalogue is damaged.
-    """
-    place = directory / DIRECTORY
-    if not (place / "log.json").exists():
-        raise InputError(f"log is {str(directory)!r}, which holds no logged interactions; {ALLOWED}")
-    header, files = _header(place / "log.json"), sorted(_files(place), key=lambda file: file[1:])
-    ends: dict[int, int] = {}
-    for path, first, stop, tile in files:
-        if first != ends.get(tile, 0):
-            raise InputError(
-                f"{str(path)!r} begins at round {first}, but the one before it ends at {ends.get(tile, 0)}"
-            )
-        ends[tile] = stop
-    if not files:
-        raise InputError(f"log is {str(directory)!r}, in which no round is finished; {ALLOWED}")
-    items = _items(place / "catalogue.npy", header.arm_dim)
-    return Reader(header, items, tuple(file[0] for file in files), max(ends.values()))
-
-
-def _items(path: epath.Path, arm_dim: int) -> np.ndarray | None:
-    """Read the catalogue [N, Da]; None where there is none."""
-    if not path.exists():
-        return None
-    try:
-        items = np.lib.format.read_array(io.BytesIO(path.read_bytes()))
-        if items.ndim != 2 or items.shape[1] != arm_dim:
-            raise ValueError(f"features of shape {items.shape}, not of {arm_dim} each")
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    return items
-
-
-def _unreadable(path: epath.Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"{str(path)!r} cannot be read: {reason}; {ALLOWED}")
-
-
-def _files(place: epath.Path) -> Iterator[tuple[epath.Path, int, int, int]]:
-    """Files of a log: first round, the one after the last, tile."""
-    for path in place.iterdir():
+def files_of(place: epath.Path, vouched: Mapping[str, str] | None = None) -> Iterator[tuple[epath.Path, int, int, int]]:
+    """Files of a log, those of the names that are given or all there: first round, the one after the last, tile."""
+    for path in place.iterdir() if vouched is None else (place / name for name in vouched):
         if match := NAME.fullmatch(path.name):
             first, stop, tile = map(int, match.groups())
             yield path, first, stop, tile
 
 
-def _header(path: epath.Path) -> Header:
-    try:
-        content = json.loads(path.read_text())
-        return Header(**{**content, "reward_range": tuple(content["reward_range"])})
-    except (ValueError, TypeError, KeyError):
-        raise InputError(f"{str(path)!r} is not that of a log; {ALLOWED}") from None
+def read_header(path: epath.Path) -> Header:
+    """Read log.json.
+
+    Raises:
+        InputError: it is damaged, or none of a log.
+    """
+    content = sealed.read(path, ALLOWED)
+    wrong = misfit({"files": None, **content}, Header)
+    sized = ("rounds", "rounds_per_file", "batch_size", "seeds", "num_actions")
+    if not wrong:
+        low = {name: 1 if name in sized else 0 for name in (*sized, "user_dim", "arm_dim", "propensity_samples")}
+        wrong = next((f"{name} is {content[name]}" for name in low if not low[name] <= content[name] <= MOST), "")
+    if wrong or set(content) - {field.name for field in fields(Header)}:
+        raise InputError(f"{str(path)!r} is not that of a log ({wrong or 'other entries'}); {ALLOWED}")
+    return Header(**{**content, "reward_range": tuple(content["reward_range"])})

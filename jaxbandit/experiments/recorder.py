@@ -75,11 +75,7 @@ class Recorder:
         items = recording.catalogue(self._simulation.environment, self._simulation.params)
         self._done = chunks.rounds_done(work, state)
 
-        def write() -> None:
-            self._log.begin(items)
-            self._log.forget(*divmod(self._done, work.rounds))
-
-        processes.by_first(write)
+        processes.by_first(lambda: self._log.begin(items, *divmod(self._done, work.rounds)))
 
     def write(self, work: Work, state: State) -> None:
         """Write the interactions of the call that led to `state`."""

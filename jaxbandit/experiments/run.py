@@ -5,21 +5,21 @@ Inside the compiled program nothing of this is known; what is simulated when is 
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from types import TracebackType
 from typing import cast
 
 import jax
 
 from jaxbandit import reporting
-from jaxbandit._core import processes
-from jaxbandit._core.files import write_json
+from jaxbandit._core import processes, sealed
 from jaxbandit.experiments import recorder, run_directory, sizes
 from jaxbandit.experiments.config import Config, checked, takes_ratings
 from jaxbandit.experiments.halving import check_delays
 from jaxbandit.experiments.recorder import Recorder
 from jaxbandit.experiments.run_directory import Places
 from jaxbandit.experiments.runner import Finished, Options, Runner
-from jaxbandit.experiments.sweep_config import SweepConfig
+from jaxbandit.experiments.sweep_config import SweepConfig, with_fingerprints
 from jaxbandit.experiments.world import Group, build_groups
 from jaxbandit.reporting.summary import Summary, SweepSummary
 from jaxbandit.simulation import chunks
@@ -27,6 +27,7 @@ from jaxbandit.simulation.chunks import State, Work
 from jaxbandit.simulation.metrics import Curves
 
 Report = Callable[[Curves], None]
+SEALED = ("metrics.csv", "results.parquet")  # that later commands read
 
 
 def run(
@@ -85,12 +86,15 @@ def carry_out(
     sizes.check_curves(configs)
     sizes.check_rounds(configs)
     groups = build_groups(configs)
+    read = {path: one for group in groups for path, one in group.read.items()}
+    asked, configs = with_fingerprints(asked, read), [replace(config, fingerprints=read) for config in configs]
     for group in groups:
         sizes.check_agent(group.config, group.simulation)
     follower = follow(groups[0]) if follow is not None else None
     if follower is not None:
         groups = [follower.group]
-    with run_directory.claimed(asked, places, options.resume), follower or nullcontext():
+    beside = {} if follower is None else follower.beside
+    with run_directory.claimed(asked, places, options.resume, beside), follower or nullcontext():
         finished = Runner(sweep_config, configs, groups, places, options, follower).run()
         shown, about = write(finished, places)
         environment = next(group.simulation.environment for group in groups if shown in group.members)
@@ -117,6 +121,7 @@ class Follower:
             simulation, rounds = recorder.recording_simulation(group.config, group.simulation, samples)
             self.group, self.rounds_per_call = group._replace(simulation=simulation), rounds
             self._recorder = Recorder(group.config, group.simulation, rounds, samples, places)
+        self.beside = {"propensity_samples": samples} if samples else {}  # of what config.json keeps
         self._events, self._report = reporting.EventLog(places.tensorboard), report
 
     def __enter__(self) -> "Follower":
@@ -171,7 +176,8 @@ def _write(finished: Finished, places: Places) -> tuple[int, None]:
 
 def _end(places: Places, summary: Summary, keep_checkpoints: bool) -> None:
     """Write the summary, which says that all is there; drop what could be resumed, and is not needed any more."""
-    write_json(places.results / "summary.json", summary)
+    files = sealed.digests(places.results, SEALED)
+    sealed.write(places.results / "summary.json", {**summary, sealed.FILES: files})
     if not keep_checkpoints and places.checkpoints.exists():
         places.checkpoints.rmtree()
 

@@ -1,16 +1,17 @@
 """The directory of a run or a sweep: whether it is free, whose it is, and what it holds. It simulates nothing."""
 
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from etils import epath
 
-from jaxbandit._core import processes
+from jaxbandit._core import processes, sealed
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted, write_json
+from jaxbandit._core.files import mounted
+from jaxbandit._core.fitting import misfit
 from jaxbandit.experiments import config as configs
 from jaxbandit.experiments import interaction_log, sweep_config
 from jaxbandit.experiments.config import Config
@@ -68,13 +69,14 @@ def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Su
         return None
     if not (directory / "config.json").exists():
         raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
-    differs = _difference(str(directory / "config.json"), config)
-    if differs:
+    kept = _kept(directory)
+    if differs := _difference(kept, config):
         raise InputError(
             f"out is {name!r}, which belongs to another configuration ({differs}); allowed: another directory"
         )
     if not resume:
         raise InputError(f"out is {name!r}, which holds this run already; allowed: --resume, or another directory")
+    configs.check_data(_base(kept).fingerprints, _base(config).fingerprints)
     return read_summary(directory / "summary.json")
 
 
@@ -84,8 +86,8 @@ def _is_temporary(path: epath.Path) -> bool:
 
 
 @contextmanager
-def claimed(config: Config | SweepConfig, places: Places, resume: bool) -> Iterator[None]:
-    """Write config.json, which says whose directory it is; the block then writes the rest.
+def claimed(config: Config | SweepConfig, places: Places, resume: bool, beside: Mapping[str, object]) -> Iterator[None]:
+    """Write config.json, which says whose directory it is, and what else is to be kept; the block writes the rest.
 
     If the block fails before the first checkpoint, all is removed again, since nothing could be resumed.
 
@@ -93,7 +95,7 @@ def claimed(config: Config | SweepConfig, places: Places, resume: bool) -> Itera
         InputError: the directory cannot be written, or another process has taken it since it was checked.
     """
     existed = places.results.exists()
-    processes.by_first(lambda: _claim(config, places, resume, existed))
+    processes.by_first(lambda: _claim(config, places, resume, existed, beside))
     try:
         yield
     except BaseException:
@@ -102,25 +104,38 @@ def claimed(config: Config | SweepConfig, places: Places, resume: bool) -> Itera
         raise
 
 
-def _claim(config: Config | SweepConfig, places: Places, resume: bool, existed: bool) -> None:
+def _claim(
+    config: Config | SweepConfig, places: Places, resume: bool, existed: bool, beside: Mapping[str, object]
+) -> None:
     check_free(config, places, resume)
     if not existed:
         _make(places.results)
     try:
-        write_json(places.results / "config.json", asdict(config))
+        sealed.write(places.results / "config.json", {**asdict(config), **beside})
     except BaseException:
         _clear(places, keep=existed)
         raise
 
 
-def _difference(path: str, config: Config | SweepConfig) -> str:
+def _kept(directory: epath.Path) -> Config | SweepConfig:
+    """Read the config of a directory."""
+    content = configs.read_object(str(directory / "config.json"), kept=True)
+    if "base" in content:
+        return sweep_config.read_sweep_config(content)
+    return configs.checked(configs.read_entries(content))
+
+
+def _base(config: Config | SweepConfig) -> Config:
+    return config.base if isinstance(config, SweepConfig) else config
+
+
+def _difference(kept: Config | SweepConfig, config: Config | SweepConfig) -> str:
     """Say how the config of a directory differs from this one; empty where it does not."""
-    content = configs.read_object(path)
-    if ("base" in content) != isinstance(config, SweepConfig):
+    if isinstance(kept, SweepConfig) and isinstance(config, SweepConfig):
+        return sweep_config.difference(kept, config)
+    if isinstance(kept, SweepConfig) or isinstance(config, SweepConfig):
         return "a sweep and a single run"
-    if isinstance(config, SweepConfig):
-        return sweep_config.difference(sweep_config.read_sweep_config(content), config)
-    return configs.difference(configs.checked(configs.read_entries(content)), config)
+    return configs.difference(kept, config)
 
 
 def can_resume(checkpoints: epath.Path) -> bool:
@@ -157,13 +172,13 @@ def read_summary(path: epath.PathLike) -> Summary | None:
     Raises:
         InputError: it is damaged.
     """
-    path = epath.Path(path)
-    if not path.exists():
+    way_out = "delete it, and --resume to have it written anew"
+    if not epath.Path(path).exists():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise InputError(f"{str(path)!r} is no JSON; delete it, and --resume to have it written anew") from None
+    content = sealed.read(path, way_out)
+    if wrong := misfit(content, Summary):
+        raise InputError(f"{os.fspath(path)!r} is not that of a run ({wrong}); {way_out}")
+    return cast(Summary, content)
 
 
 def config_file(out: str) -> str | None:

@@ -96,7 +96,7 @@ class Runner:
         self.rungs = halving.rungs(len(configs), sweep_config.eta)
         self.max_lanes = options.max_lanes
         if not options.keep_checkpoints:
-            self.max_lanes = finished_parts.kept_limit(options.max_lanes, places.checkpoints / "max_lanes")
+            self.max_lanes = finished_parts.kept_limit(options.max_lanes, places.checkpoints)
         self.programs: dict[int, Work] = {}
         self.compile_seconds = self.run_seconds = 0.0
         self.interactions = self.simulated = 0

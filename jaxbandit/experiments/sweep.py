@@ -9,7 +9,7 @@ from functools import partial
 import polars as pl
 
 from jaxbandit import reporting
-from jaxbandit._core import processes
+from jaxbandit._core import processes, sealed
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import write_bytes, write_json
 from jaxbandit.experiments import run_directory
@@ -55,11 +55,12 @@ def sweep(
 
 def show(sweep_config: SweepConfig, summary: Summary, out: str) -> None:
     """Print the leaderboard of a finished sweep."""
-    path = run_directory.places(out).results / "results.parquet"
+    path, way_out = run_directory.places(out).results / "results.parquet", "allowed: that of a finished sweep"
+    data = sealed.read_beside(path, summary.get("files"), way_out)
     try:
-        frame = pl.read_parquet(path.read_bytes())
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}; allowed: that of a finished sweep") from None
+        frame = pl.read_parquet(data)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}; {way_out}") from None
     totals: Summary = {**summary, "interactions": summary["sweep"]["interactions"]}
     reporting.print_leaderboard(
         frame, swept=sweep_config.swept, metric=sweep_config.metric, totals=totals, directory=out
@@ -71,11 +72,13 @@ def _write(sweep_config: SweepConfig, finished: Finished, places: Places) -> tup
     frame = tabulate(sweep_config, finished.configs, finished.results)
     leaders = frame["configuration"][:NUM_LEADERS].to_list()
     processes.by_first(lambda: _write_files(sweep_config, finished, places, frame, leaders))
+    best = finished.configs[leaders[0]]
     about: SweepSummary = {
         "configurations": len(finished.configs),
         "programs": finished.num_programs,
         "interactions": finished.interactions,
         "metric": sweep_config.metric,
+        "best": flag_values(best) | {"seeds": finished.results[leaders[0]].curves.sums.regret.shape[1]},
     }
     return leaders[0], about
 
@@ -88,9 +91,9 @@ def _write_files(
     if finished.decisions:
         rungs = [table.insert_column(0, pl.lit(i).alias("rung_number")) for i, table in enumerate(finished.decisions)]
         write_bytes(directory / "halving.csv", pl.concat(rungs, how="diagonal_relaxed").write_csv().encode())
-    best = results[leaders[0]].curves
-    seeds = best.sums.regret.shape[1]
-    write_json(directory / "best.json", flag_values(configs[leaders[0]]) | {"seeds": seeds})
+    best, config = results[leaders[0]].curves, configs[leaders[0]]
+    flags = flag_values(config) | {"seeds": best.sums.regret.shape[1]}
+    write_json(directory / "best.json", flags | ({"fingerprints": config.fingerprints} if config.fingerprints else {}))
     reporting.write_metrics_csv(directory / "metrics.csv", best)
     names = _names([flag_values(configs[i]) for i in leaders], sweep_config.swept)
     curves = {name: results[i].curves for name, i in zip(names, leaders, strict=True)}

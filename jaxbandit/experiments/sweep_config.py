@@ -5,7 +5,7 @@ It runs nothing.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jaxbandit._core.errors import InputError, refused_name
@@ -66,11 +66,18 @@ def read_sweep_config(content: Mapping[str, Any]) -> SweepConfig:
         raise InputError("config is not that of a sweep; allowed: the config.json of one") from None
 
 
+def with_fingerprints(asked: Config | SweepConfig, read: Mapping[str, str]) -> Config | SweepConfig:
+    """Note in a config what was read for it."""
+    if isinstance(asked, SweepConfig):
+        return replace(asked, base=replace(asked.base, fingerprints=dict(read)))
+    return replace(asked, fingerprints=dict(read))
+
+
 def difference(one: SweepConfig, other: SweepConfig) -> str:
     """Say in which entry two sweeps differ first; empty where they are equal."""
     entries = [json.loads(json.dumps(asdict(sweep_config))) for sweep_config in (one, other)]
     flat = [{**e["base"], **e, "configurations": len(e["configurations"])} for e in entries]
-    names = [n for n in flat[0] if n != "base" and flat[0][n] != flat[1][n]]
+    names = [n for n in flat[0] if n not in ("base", "fingerprints") and flat[0][n] != flat[1][n]]
     if names:
         return f"{names[0]} {flat[0][names[0]]} and {flat[1][names[0]]}"
     pairs = zip(entries[0]["configurations"], entries[1]["configurations"], strict=True)

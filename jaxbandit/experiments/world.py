@@ -5,7 +5,7 @@ program: they are a group.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from jaxtyping import PyTree
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.hyperparameters import Value, hyperparameters
 from jaxbandit.agents import AGENTS
-from jaxbandit.data import load
+from jaxbandit.data import fingerprints, load
 from jaxbandit.envs import ENVIRONMENTS
-from jaxbandit.experiments.config import Config, WorldConfig, takes_ratings
+from jaxbandit.experiments.config import Config, WorldConfig, check_data, takes_ratings
 from jaxbandit.experiments.console import phase
 from jaxbandit.simulation.delay import delayed
 from jaxbandit.simulation.lanes import Simulation
@@ -31,6 +31,7 @@ class Group(NamedTuple):
     members: list[int]  # their indices among all configurations
     config: Config  # of the first one
     simulation: Simulation
+    read: Mapping[str, str]  # fingerprints of what its world is made of
 
 
 def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
@@ -40,7 +41,21 @@ def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
         InputError: the ratings cannot be read, or settings do not go together.
     """
     ratings = [load(config.ratings, **config.reading)] if takes_ratings(config.env) else []
+    for one in ratings:
+        fingerprints.note(config.ratings, one, **config.reading)
     return ENVIRONMENTS[config.env](*ratings, **config.env_settings)
+
+
+def make_same_environment(config: Config) -> tuple[tuple[Environment, PyTree], dict[str, str]]:
+    """Make the environment of a config with its arrays, and the fingerprints of what was read for it.
+
+    Raises:
+        InputError: that of `make_environment`, or what was read is not what the config says.
+    """
+    with fingerprints.noted() as read:
+        made = make_environment(config.world)
+    check_data(config.fingerprints, read)
+    return made, read
 
 
 def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> Simulation:
@@ -52,7 +67,7 @@ def build(*configs: Config, made: tuple[Environment, PyTree] | None = None) -> S
         InputError: the ratings cannot be read, or settings do not go together.
     """
     config = configs[0]
-    environment, params = made or make_environment(config.world)
+    environment, params = made or make_same_environment(config)[0]
     traced = traced_settings(config.agent)
     grid = {name: np.array([c.agent_settings[name] for c in configs], np.float32) for name in sorted(traced)}
     factory: TracedFactory = partial(AGENTS[config.agent], environment.spec, **static_settings(config))
@@ -71,16 +86,17 @@ def build_groups(configs: Sequence[Config]) -> list[Group]:
     Raises:
         InputError: that of `build`.
     """
-    made: list[tuple[WorldConfig, tuple[Environment, PyTree]]] = []
+    made: list[tuple[WorldConfig, tuple[tuple[Environment, PyTree], dict[str, str]]]] = []
     groups = []
     for members in group_members(configs):
         config = configs[members[0]]
         environment = next((environment for known, environment in made if known == config.world), None)
         if environment is None:
             with phase(f"building {config.env}"):
-                environment = make_environment(config.world)
+                environment = make_same_environment(config)
             made.append((config.world, environment))
-        groups.append(Group(members, config, build(*(configs[i] for i in members), made=environment)))
+        simulation = build(*(configs[i] for i in members), made=environment[0])
+        groups.append(Group(members, config, simulation, environment[1]))
     return groups
 
 

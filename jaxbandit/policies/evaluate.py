@@ -15,10 +15,10 @@ from rich.console import Console
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_json
-from jaxbandit.experiments import interaction_log
-from jaxbandit.experiments.config import Config, checked, read_config
+from jaxbandit.experiments import interaction_log, log_reader
+from jaxbandit.experiments.config import Config, check_data, checked, read_config
 from jaxbandit.experiments.console import phase
-from jaxbandit.experiments.interaction_log import Reader
+from jaxbandit.experiments.log_reader import Reader
 from jaxbandit.experiments.world import world_difference
 from jaxbandit.policies import estimators, log_sums
 from jaxbandit.policies.estimators import Estimate, Sums
@@ -97,8 +97,8 @@ def evaluate(
     """
     directory = epath.Path(mounted(log))
     place = _place(out, directory)
-    reader = interaction_log.open_log(directory)
-    logged = read_config(str(directory / "config.json"))
+    reader = log_reader.open_log(directory)
+    logged = read_config(str(directory / "config.json"), kept=True)
     policy = _in_world_of(logged, log, policy, of_log)
     with phase(f"building {policy.agent}"):
         learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
@@ -142,6 +142,7 @@ def _in_world_of(logged: Config, log: str, policy: Config, of_log: bool) -> Conf
     policy = checked(replace(policy, **asdict(logged.world)) if of_log else policy)
     if difference := world_difference(policy.world, logged.world):
         raise InputError(f"log is {log!r}, of another world than the policy ({difference}); allowed: one of its world")
+    check_data(logged.fingerprints, policy.fingerprints)
     return policy
 
 

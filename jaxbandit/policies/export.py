@@ -1,6 +1,5 @@
 """A run -> a policy that another process acts with: its programs, arrays and files. It reads no policy: `load` does."""
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ import numpy as np
 from etils import epath
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted, write_bytes, write_json
+from jaxbandit._core.files import mounted, write_bytes
 from jaxbandit.experiments import interaction_log, run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
 from jaxbandit.experiments.console import phase
@@ -95,7 +95,7 @@ def pack(simulation: lanes.Simulation, state: PyTree[Array], origin: Origin) -> 
         "spec": {**interaction_log.sizes(spec), "slate_size": spec.slate_size},
         "num_items": None if seen.catalogue is None else seen.catalogue.features.shape[0],
         "programs": {name: _about(name, program) for name, program in programs.items()},
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+        "files": {name: sealed.digest(data) for name, data in sorted(files.items())},
     }
     return files, content
 
@@ -162,12 +162,12 @@ def _config_of(run: str) -> Config:
     path = run_directory.config_file(run)
     if path is None:
         raise InputError(f"run is {run!r}, which holds no run; allowed: the --out of a run")
-    if "base" in read_object(path):
+    if "base" in read_object(path, kept=True):
         raise InputError(
             f"run is {run!r}, a sweep, which keeps no agents; allowed: a run, as that of "
             f"jaxbandit run --config {epath.Path(run) / 'best.json'}"
         )
-    return read_config(path)
+    return read_config(path, kept=True)
 
 
 def _refuse_privileged(config: Config, simulation: lanes.Simulation) -> None:
@@ -213,7 +213,7 @@ def write(place: epath.Path, files: Mapping[str, bytes], content: Header) -> Non
         (place / HEADER).unlink(missing_ok=True)
         for name, data in files.items():
             write_bytes(place / name, data)
-        write_json(place / HEADER, content)
+        sealed.write(place / HEADER, content)
     except BaseException:
         with suppress(OSError):
             for name in (HEADER, *files):

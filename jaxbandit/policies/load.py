@@ -5,9 +5,7 @@ A policy is a directory: policy.json (a `Header`, with the digests of the other 
 knows them, probabilities.stablehlo. `jax.export.deserialize` reads a program; it is called with (arrays, key, context).
 """
 
-import hashlib
 import io
-import json
 import math
 import os
 import zipfile
@@ -20,14 +18,17 @@ from etils import epath
 from jax import export
 from jaxtyping import Array
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
+from jaxbandit._core.fitting import misfit
 from jaxbandit.policies import contexts
 from jaxbandit.types import Context, Spec
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest of policy.json itself
 HEADER, ARRAYS, ACTIONS, PROBABILITIES = "policy.json", "arrays.npz", "program.stablehlo", "probabilities.stablehlo"
 MOST_SEED = 2**32 - 1
+ROUNDING = 1e-5
 
 
 class Item(TypedDict):
@@ -126,7 +127,9 @@ class Policy:
         """
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MOST_SEED:
             raise InputError(f"seed is {seed!r}; allowed: a whole number, 0 to {MOST_SEED}")
-        return self._answer(ACTIONS, context, int(seed))
+        actions = self._answer(ACTIONS, context, int(seed))
+        self._check_actions(actions, context)
+        return actions
 
     def probabilities(self, context: Context) -> np.ndarray:
         """Give the exact probability with which the agent takes each arm, [B, K].
@@ -137,7 +140,10 @@ class Policy:
         if PROBABILITIES not in self._programs:
             agent = self.config["agent"]
             raise InputError(f"agent is {agent!r}, which tells no probabilities; allowed: act with many seeds")
-        return self._answer(PROBABILITIES, context, 0)
+        shares = self._answer(PROBABILITIES, context, 0)
+        if not np.all((shares >= 0) & (shares <= 1 + ROUNDING)):  # nan too
+            raise self._foreign("probabilities that are none")
+        return shares
 
     def context(
         self, user: object, *, arm_id: object = None, arms: object = None, mask: object = None, user_id: object = None
@@ -156,6 +162,22 @@ class Policy:
         checked = cast("dict[str, Array]", self._checked(fields))  # NumPy's, which serve as well
         arms, arm_id = checked.get("arms"), checked.get("arm_id")
         return Context(checked["user"], checked["user_id"], arms, arm_id, mask=checked["mask"])
+
+    def _check_actions(self, actions: np.ndarray, context: Context) -> None:
+        """Raise InputError where a program has answered what is no arm, or one that may not be taken."""
+        if np.any((actions < 0) | (actions >= self.spec.num_actions)):
+            wrong = actions[(actions < 0) | (actions >= self.spec.num_actions)].flat[0]
+            raise self._foreign(f"action {wrong} of arms 0 to {self.spec.num_actions - 1}")
+        if context.mask is not None:
+            slates = actions[:, None] if actions.ndim == 1 else actions
+            if not np.all(np.take_along_axis(np.asarray(context.mask), slates, axis=1)):
+                raise self._foreign("an arm that the mask forbids")
+
+    def _foreign(self, answer: str) -> InputError:
+        return InputError(
+            f"the program of this policy has answered {answer}: it is damaged, or none that jaxbandit has exported; "
+            "allowed: export it again"
+        )
 
     def _offered(self) -> str | None:
         """Name the field that says which arms are offered; None where all are."""
@@ -194,11 +216,11 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     """
     directory = epath.Path(mounted(str(path)))
     header = read_header(directory)
-    files = {name: (directory / name).read_bytes() for name in intact(directory, header)}
+    files = intact(directory, header)
     try:
         with np.load(io.BytesIO(files.pop(ARRAYS)), allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (ValueError, OSError, zipfile.BadZipFile):
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile):
         raise damaged(directory, f"{ARRAYS} holds no arrays") from None
     try:
         programs = {name: export.deserialize(bytearray(content)) for name, content in files.items()}
@@ -222,30 +244,47 @@ def read_header(directory: epath.Path) -> Header:
         inner = directory / "policy"
         hint = f"did you mean {str(inner)!r}? " if (inner / HEADER).exists() else ""
         raise InputError(f"policy is {str(directory)!r}, which holds none: {hint}allowed: the --out of an export")
-    try:
-        header: Header = json.loads(path.read_text())
-        version, _ = header["format"], (header["config"], header["spec"], header["programs"], header["files"])
-    except (ValueError, KeyError, TypeError):
-        raise damaged(directory, f"{HEADER} is not what was exported") from None
-    if version != FORMAT:
+    way_out = "allowed: delete the policy and export it again"
+    version = sealed.read_edited(path, way_out).get("format")
+    if isinstance(version, int) and version > FORMAT:
         raise InputError(
-            f"policy {str(directory)!r} has format {version!r}; allowed: {FORMAT}, which this jaxbandit reads; "
+            f"policy {str(directory)!r} has format {version!r}; allowed: 1 to {FORMAT}, which this jaxbandit reads; "
             "a newer one reads newer ones"
         )
-    return header
+    content = sealed.read(path, way_out, always=version == FORMAT)
+    wrong = misfit(content, Header) or _out_of_range(cast(Header, content))
+    if wrong or version not in (1, FORMAT):
+        raise damaged(directory, f"{HEADER} is not what was exported: {wrong or f'format is {version!r}'}")
+    return cast(Header, content)
 
 
-def intact(directory: epath.Path, header: Header) -> list[str]:
-    """List the files beside policy.json, after comparing their digests with those of the export.
+def _out_of_range(header: Header) -> str:
+    """Name what cannot be in a policy; empty where all can."""
+    sizes, programs = header["spec"], header["programs"]
+    if not 1 <= sizes["slate_size"] <= sizes["num_actions"] or min(sizes["user_dim"], sizes["arm_dim"]) < 0:
+        return f"spec is {sizes}"
+    for name, about in programs.items():
+        if not 1 <= about["users"]["least"] <= about["users"]["most"]:
+            return f"users of {name} are {about['users']}"
+    names = {ARRAYS, *programs}
+    if ACTIONS not in programs or not names <= {ARRAYS, ACTIONS, PROBABILITIES} or set(header["files"]) != names:
+        return f"files are {sorted(header['files'])}"
+    return "" if len(sizes["reward_range"]) == 2 else f"reward_range is {sizes['reward_range']}"
+
+
+def intact(directory: epath.Path, header: Header) -> dict[str, bytes]:
+    """Read the files beside policy.json, after comparing their digests with those of the export.
 
     Raises:
         InputError: a file is missing or was changed.
     """
+    files = {}
     for name, digest in header["files"].items():
         path = directory / name
-        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        files[name] = path.read_bytes() if path.exists() else b""
+        if sealed.digest(files[name]) != digest:
             raise damaged(directory, f"{name} is not what was exported")
-    return list(header["files"])
+    return files
 
 
 def damaged(directory: epath.Path, what: str) -> InputError:

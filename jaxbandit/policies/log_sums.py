@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbandit.experiments.interaction_log import Header, Reader, Rows
+from jaxbandit.experiments.interaction_log import Header
+from jaxbandit.experiments.log_reader import Reader, Rows
 from jaxbandit.policies import estimators
 from jaxbandit.policies.estimators import Sums
 from jaxbandit.policies.reward_model import FOLDS, RewardModel

@@ -64,7 +64,7 @@ def last_state(run: str, config: Config, seed: int, checkpoints: str | None = No
         InputError: there is none, no such seed, a run of another agent, world or static setting.
     """
     directory = epath.Path(run)
-    trained = read_config(str(directory / "config.json"))
+    trained = read_config(str(directory / "config.json"), kept=True)
     if (difference := world_difference(trained.world, config.world)) or trained.agent != config.agent:
         difference = difference or f"agent {trained.agent} and {config.agent}"
         raise InputError(f"policy_from is {run!r}, of another agent or world ({difference}); allowed: one of the same")

@@ -28,6 +28,7 @@ class SweepSummary(TypedDict):
     programs: int
     interactions: int
     metric: str
+    best: NotRequired[Mapping[str, bool | int | float | str | None]]  # flags of the best configuration
 
 
 class Summary(Totals):
@@ -40,6 +41,7 @@ class Summary(Totals):
     world: NotRequired[Mapping[str, Fact]]
     device: NotRequired[dict[str, str | int]]
     sweep: NotRequired[SweepSummary]
+    files: NotRequired[Mapping[str, str]]  # SHA-256 of files beside it that later commands read
 
 
 def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, simulated: int | None = None) -> Summary:

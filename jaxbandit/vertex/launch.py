@@ -138,7 +138,7 @@ def show_results(directory: Path) -> None:
     """Print the table of a training's or a sweep's results."""
     summary = run_directory.read_summary(directory / "summary.json")
     assert summary is not None, "a runner hands over finished results alone"
-    chosen = config.read_object(str(directory / "config.json"))
+    chosen = config.read_object(str(directory / "config.json"), kept=True)
     if "base" in chosen:
         sweep.show(read_sweep_config(chosen), summary, str(directory))
     else:

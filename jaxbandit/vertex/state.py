@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import write_json, writing
+from jaxbandit._core.files import writing
+from jaxbandit._core.fitting import misfit
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.requests import CUSTOM, LABELS, TUNING
 from jaxbandit.vertex.rules import checked
@@ -105,7 +107,7 @@ class Launch:
         Raises:
             InputError: it cannot be written.
         """
-        write_json(self.directory / FILE, self._content)
+        sealed.write(self.directory / FILE, self._content)
 
     def begin(self) -> None:
         """Write the file if there is none, so that of two launches of one name one is refused.
@@ -116,8 +118,8 @@ class Launch:
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             try:
-                with (self.directory / FILE).open("x") as file:
-                    json.dump(self._content, file)
+                with (self.directory / FILE).open("xb") as file:
+                    file.write(sealed.sealed(self._content))
             except FileExistsError:
                 raise _taken(self) from None
 
@@ -184,10 +186,12 @@ def read_launch(directory: str | None) -> Launch:
         path = files[-1]
     else:
         path = Path(directory) / FILE
+    content = sealed.read(path, "allowed: the directory of a launch, as it was written")
     try:
-        return _launch(json.loads(path.read_text()), path.parent)
+        return _launch(content, path.parent)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{str(path.parent)!r} holds no launch ({error!r}); allowed: the directory of one") from None
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise InputError(f"{str(path.parent)!r} holds no launch ({reason}); allowed: the directory of one") from None
 
 
 def _launch(content: dict[str, Any], directory: Path) -> Launch:
@@ -195,10 +199,11 @@ def _launch(content: dict[str, Any], directory: Path) -> Launch:
         return checked(Cloud(**entries)) if entries else None
 
     study, final = content["study"], content["final"]
-    texts = [content["name"], content["identity"], *content["args"], *content["jobs"].values(), *(final or ())]
-    if isinstance(content["args"], str) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("an entry is of a wrong kind")
+    if wrong := misfit({**content, "study": None, "directory": directory}, Launch):
+        raise ValueError(wrong)
     if study:
+        if wrong := misfit({**study, "parameters": []}, Study):
+            raise ValueError(f"study: {wrong}")
         study = Study(**study | {"parameters": tuple(restored(*entry) for entry in study["parameters"])})
     return Launch(
         name=content["name"],

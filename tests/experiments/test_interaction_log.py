@@ -1,5 +1,6 @@
 """The log of a run: what is in it, how likely each action was, and that no interruption leaves a trace in it."""
 
+import json
 import threading
 from contextlib import contextmanager
 from functools import cache, partial
@@ -16,7 +17,7 @@ from jaxbandit._core import prng
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.signals import Interrupted
 from jaxbandit.agents import AGENTS
-from jaxbandit.experiments import interaction_log, run, runner
+from jaxbandit.experiments import interaction_log, log_reader, run, runner
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.world import build
 from jaxbandit.policies import evaluate
@@ -218,7 +219,7 @@ def test_arms_from_a_catalogue_are_logged_by_their_ids(tmp_path):
     assert arms.max() < len(items)
     assert all(len(set(row)) == 4 for row in arms.tolist())
     np.testing.assert_allclose(frame["propensity"].to_numpy(), 0.25)
-    (rows,) = interaction_log.open_log(interaction_log.epath.Path(tmp_path / "run")).rows()
+    (rows,) = log_reader.open_log(interaction_log.epath.Path(tmp_path / "run")).rows()
     np.testing.assert_array_equal(rows.offered(np.arange(3)), items[arms[:3]])
     np.testing.assert_array_equal(rows.taken(), items[arms[np.arange(40), frame["action"].to_numpy()]])
     content = evaluate.evaluate(str(tmp_path / "run"), Config(agent="greedy"))  # untrained, so all arms tie
@@ -226,14 +227,18 @@ def test_arms_from_a_catalogue_are_logged_by_their_ids(tmp_path):
     path, out = tmp_path / "run" / "interactions" / "catalogue.npy", interaction_log.epath.Path(tmp_path / "run")
     for damaged in (path.read_bytes()[:-4], b"", b"no array"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"catalogue.npy' cannot be read: .*; allowed: "):
-            interaction_log.open_log(out)
+        with pytest.raises(InputError, match=r"catalogue.npy' is damaged or was changed: .*; allowed: "):
+            log_reader.open_log(out)
+    header = path.with_name("log.json")
+    content = json.loads(header.read_text())
+    del content["sha256"], content["files"]  # as an older jaxbandit wrote it
+    header.write_text(json.dumps(content))
     np.save(path, items[:, 1:])
-    with pytest.raises(InputError, match="cannot be read: features of shape"):
-        interaction_log.open_log(out)
+    with pytest.raises(InputError, match="cannot be read: float32 of shape"):
+        log_reader.open_log(out)
     path.unlink()
     with pytest.raises(InputError, match="the log lacks catalogue"):
-        list(interaction_log.open_log(out).rows())
+        list(log_reader.open_log(out).rows())
 
 
 def test_masks_are_logged_and_rewards_that_have_not_come_are_not():
@@ -279,12 +284,17 @@ def test_a_log_with_missing_rounds_or_a_damaged_file_is_refused(per_arm, tmp_pat
         (place / path.name).write_bytes(path.read_bytes())
     _, second, *_ = sorted(place.glob("*.parquet"))
     second.write_bytes(second.read_bytes()[:100])
+    with pytest.raises(InputError, match="is damaged or was changed"):
+        list(log_reader.open_log(interaction_log.epath.Path(tmp_path)).frames())
+    content = json.loads((place / "log.json").read_text())
+    del content["sha256"], content["files"]  # as an older jaxbandit wrote it
+    (place / "log.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="cannot be read"):
-        list(interaction_log.open_log(interaction_log.epath.Path(tmp_path)).frames())
+        list(log_reader.open_log(interaction_log.epath.Path(tmp_path)).frames())
     second.unlink()
     with pytest.raises(InputError, match="begins at round 26, but the one before it ends at 13"):
-        interaction_log.open_log(interaction_log.epath.Path(tmp_path))
+        log_reader.open_log(interaction_log.epath.Path(tmp_path))
     for path in place.glob("*.parquet"):
         path.unlink()
     with pytest.raises(InputError, match="no round is finished"):
-        interaction_log.open_log(interaction_log.epath.Path(tmp_path))
+        log_reader.open_log(interaction_log.epath.Path(tmp_path))

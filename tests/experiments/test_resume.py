@@ -36,7 +36,7 @@ def flags(agent: str) -> tuple[str, ...]:
 def numbers(out: Path) -> tuple[dict[str, Any], bytes]:
     """What must be equal bit for bit: the summary without what a clock measured, and all rows."""
     summary = json.loads((out / "summary.json").read_text())
-    del summary["seconds"], summary["interactions_per_second"]
+    del summary["seconds"], summary["interactions_per_second"], summary["sha256"]
     return summary, (out / "metrics.csv").read_bytes()
 
 

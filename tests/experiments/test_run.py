@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
 from jaxbandit.experiments import run
 from jaxbandit.experiments.config import Config, checked, read_config
@@ -65,7 +66,8 @@ def test_the_table_has_a_line_for_each_row(finished) -> None:
 
 def test_the_config_file_is_the_complete_config(finished) -> None:
     assert read_config(str(finished / "config.json")) == checked(SMALL)
-    assert json.loads((finished / "config.json").read_text()) == json.loads(json.dumps(asdict(checked(SMALL))))
+    kept = sealed.read(finished / "config.json", "", always=True)
+    assert kept == json.loads(json.dumps(asdict(checked(SMALL))))
 
 
 def test_final_numbers_are_those_of_the_last_tenth_of_the_rows(finished) -> None:

@@ -78,7 +78,8 @@ def test_all_files_are_there_and_nothing_else(swept, halved) -> None:
 
 def test_the_summary_is_that_of_the_best_and_counts_the_whole_sweep(swept) -> None:
     summary, best = json.loads((swept / "summary.json").read_text()), table(swept).row(0, named=True)
-    assert summary["sweep"] == {"configurations": 12, "programs": 4, "interactions": 12 * 3 * 480, "metric": "regret"}
+    counts = {"configurations": 12, "programs": 4, "interactions": 12 * 3 * 480, "metric": "regret"}
+    assert summary["sweep"] == counts | {"best": json.loads((swept / "best.json").read_text())}
     assert summary["final"]["regret"] == {"mean": best["regret"], "stderr": best["regret_stderr"]}
     assert summary["interactions_per_second"] > 0
 

@@ -112,7 +112,7 @@ def test_another_limit_of_lanes_is_refused_where_a_sweep_is_resumed(interrupted)
 def test_a_part_of_a_sweep_that_is_damaged_is_refused(interrupted, size) -> None:
     (part,) = (interrupted / "checkpoints").glob("*.npy")
     part.write_bytes(part.read_bytes()[:size])
-    assert_refused(call("sweep", "--resume", "--out", interrupted), part.name, "is damaged; delete it")
+    assert_refused(call("sweep", "--resume", "--out", interrupted), part.name, "is damaged", "delete it")
     part.unlink()
     assert sweep("--resume", "--out", interrupted).err.count("compiling") == 2
 
@@ -139,6 +139,6 @@ def test_a_full_disk_before_the_first_checkpoint_leaves_nothing(tmp_path, monkey
 def test_a_finished_sweep_without_its_table_is_refused(swept, tmp_path) -> None:
     shutil.copytree(swept, tmp_path / "out")
     (tmp_path / "out/results.parquet").write_bytes(b"PAR1")
-    assert_refused(call("sweep", "--resume", "--out", tmp_path / "out"), "results.parquet", "cannot be read")
+    assert_refused(call("sweep", "--resume", "--out", tmp_path / "out"), "results.parquet", "is damaged")
     (tmp_path / "out/results.parquet").unlink()
     assert_refused(call("sweep", "--resume", "--out", tmp_path / "out"), "results.parquet", "cannot be read")

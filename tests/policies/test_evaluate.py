@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.experiments import interaction_log
+from jaxbandit.experiments import log_reader
 from jaxbandit.experiments.config import Config, checked
 from jaxbandit.experiments.run import run
 from jaxbandit.experiments.world import build
@@ -20,7 +20,7 @@ from jaxbandit.policies import estimators, evaluate, log_sums
 from jaxbandit.policies import trained as policies
 from jaxbandit.simulation import rounds
 from jaxbandit.types import Context
-from tests.command_line import assert_refused, call
+from tests.command_line import assert_refused, call, reseal
 
 LINEAR = Config(env="linear", agent="uniform", batch_size=32, training_loops=10, steps_per_loop=20, seeds=3,
                 env_settings={"normalized": True, "sigma": 1.0, "context_dim": 4})  # fmt: skip
@@ -96,8 +96,7 @@ SAME_DATA = "warning: the policy learned from the interactions it is judged on"
 
 def of_another_seed(run: Path) -> None:
     """Let a run say that its root seed was another one."""
-    content = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(content | {"seed": 7}))
+    reseal(run / "config.json", seed=7)
 
 
 def test_a_policy_is_judged_in_the_hidden_world_that_it_has_learnt(logs, tmp_path):
@@ -150,7 +149,7 @@ def test_a_log_without_choice_is_warned_of(logs):
 
 
 def test_an_estimated_propensity_of_one_is_no_lack_of_choice(logs):
-    reader = interaction_log.open_log(interaction_log.epath.Path(logs["ucb"]))
+    reader = log_reader.open_log(log_reader.epath.Path(logs["ucb"]))
     reader = replace(reader, header=replace(reader.header, propensity_exact=False))
     uniform = policies.make_policy(checked(PER_ARM), log_sums.spec_of(reader.header))
     table, overlap = log_sums.tally(reader, uniform, log_sums.fit(reader))

@@ -1,6 +1,5 @@
 """The policies of finished and interrupted runs: `jaxbandit export`, and what another process does with them."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxbandit
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
 from jaxbandit.agents import AGENTS
 from jaxbandit.experiments.config import Config, read_config
@@ -100,7 +100,8 @@ def test_seeds_of_a_run_are_policies_of_their_own(finished, tmp_path):
     assert [head["seed"] for head in heads] == [0, 1]
     moments = [arrays_of(tmp_path / str(s))["state.moment"] for s in (0, 1)]
     assert np.any(moments[0] != moments[1])
-    assert jaxbandit.load_policy(tmp_path / "0").config == json.loads((finished("lints") / "config.json").read_text())
+    kept = sealed.read(finished("lints") / "config.json", "", always=True)
+    assert jaxbandit.load_policy(tmp_path / "0").config == kept
 
 
 def test_checkpoints_may_lie_elsewhere(run, tmp_path):
@@ -196,5 +197,5 @@ def test_agents_that_see_mean_rewards_are_refused(tmp_path):
 
 
 def test_a_sweep_is_sent_to_its_best_configuration(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"base": {}}))
+    sealed.write(tmp_path / "config.json", {"base": {}})
     assert_refused(call("export", tmp_path), "a sweep", f"jaxbandit run --config {tmp_path}/best.json")

@@ -1,5 +1,6 @@
 """A policy that was loaded: it serves any number of users, and refuses files and contexts that are none of its own."""
 
+import json
 import re
 
 import jax
@@ -10,6 +11,8 @@ import jaxbandit
 from jaxbandit._core.errors import InputError
 from jaxbandit.types import Context
 from tests.policies.exports import contexts_of, exported
+
+ARMS = [[0, 1, 2, 3, 39], [4, 4, 4, 4, 4]]
 
 
 @pytest.mark.parametrize(("agent", "env"), [("linucb", "mf-per-arm"), ("neural-ucb", "mf-per-arm")])
@@ -51,9 +54,9 @@ def test_what_is_no_policy_is_refused(tmp_path):
         jaxbandit.load_policy(tmp_path / "nowhere")
     header = (policy / "policy.json").read_text()
     for content, words in {
-        header.replace('"format": 1', '"format": 2'): "has format 2; allowed: 1",
-        header[: len(header) // 2]: "is damaged",
-        "[]": "is damaged",
+        header.replace('"format": 2', '"format": 3'): "has format 3; allowed: 1 to 2",
+        header[: len(header) // 2]: "cannot be read",
+        "[]": "is no JSON object",
     }.items():
         (policy / "policy.json").write_text(content)
         with pytest.raises(InputError, match=words):
@@ -68,13 +71,78 @@ def test_what_is_no_policy_is_refused(tmp_path):
     jaxbandit.load_policy(policy)
 
 
+def leaves(content, path=()):
+    """Paths of all numbers, texts and empty lists in JSON."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    if not inner:
+        yield path
+    for name, value in inner:
+        yield from leaves(value, (*path, name))
+
+
+def mutated(content, path, value):
+    """A copy with another value at a path."""
+    content = json.loads(json.dumps(content))
+    inner = content
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    return content
+
+
+def test_a_header_with_any_other_entry_is_refused(tmp_path):
+    exported("linucb", "mf-per-arm", tmp_path)
+    header = json.loads((tmp_path / "policy.json").read_text())
+    for path in leaves(header):
+        for value in (None, -1, "x", [], {}):
+            (tmp_path / "policy.json").write_text(json.dumps(mutated(header, path, value)))
+            with pytest.raises(InputError, match=r"^[^\n]*(damaged|format)[^\n]*$"):
+                jaxbandit.load_policy(tmp_path)
+
+
+def test_a_header_of_an_older_jaxbandit_acts_or_is_refused_for_its_types(tmp_path, capsys):
+    policy = exported("linucb", "mf-per-arm", tmp_path)
+    context = policy.context(np.ones((2, 5)), arm_id=ARMS)
+    header = {**policy.header, "format": 1}
+    (tmp_path / "policy.json").write_text(json.dumps(header))
+    np.testing.assert_array_equal(jaxbandit.load_policy(tmp_path).act(context), policy.act(context))
+    assert "has no digest" in capsys.readouterr().err
+    free = ("config", "jax", "jaxbandit", "seed", "rounds")  # by which nobody acts
+    for path in leaves(header):
+        if path[0] in free or path[-1] in ("words", "call", "symbol") or "platforms" in path:
+            continue
+        (tmp_path / "policy.json").write_text(json.dumps(mutated(header, path, {})))
+        with pytest.raises(InputError):
+            jaxbandit.load_policy(tmp_path).act(context)
+
+
+@pytest.mark.parametrize("answer", [-7, 5, 8])
+def test_an_answer_that_is_no_arm_is_refused(answer, catalogued, monkeypatch):
+    context = catalogued.context(np.ones((2, 5)), arm_id=ARMS)
+    crafted = {"program.stablehlo": lambda arrays, key, context: np.full(len(context["user"]), answer, np.int32)}
+    monkeypatch.setattr(catalogued, "_programs", crafted)
+    with pytest.raises(InputError, match=f"has answered action {answer} of arms 0 to 4.*export it again"):
+        catalogued.act(context)
+
+
+def test_an_answer_that_the_mask_forbids_and_probabilities_that_are_none_are_refused(catalogued, monkeypatch):
+    mask = np.array([[True] * 5, [True, False, True, True, True]])
+    context = catalogued.context(np.ones((2, 5)), arm_id=ARMS, mask=mask)
+    crafted = {
+        "program.stablehlo": lambda arrays, key, context: np.ones(len(context["user"]), np.int32),
+        "probabilities.stablehlo": lambda arrays, key, context: np.full((len(context["user"]), 5), np.nan),
+    }
+    monkeypatch.setattr(catalogued, "_programs", crafted)
+    with pytest.raises(InputError, match="an arm that the mask forbids"):
+        catalogued.act(context)
+    with pytest.raises(InputError, match="probabilities that are none"):
+        catalogued.probabilities(context)
+
+
 @pytest.fixture(scope="module")
 def catalogued(tmp_path_factory) -> jaxbandit.Policy:
     """Five of forty items for users of five features."""
     return exported("linucb", "mf-per-arm", tmp_path_factory.mktemp("policy"))
-
-
-ARMS = [[0, 1, 2, 3, 39], [4, 4, 4, 4, 4]]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from jaxbandit.vertex.cloud_file import changed
 from jaxbandit.vertex.local_runner import LocalRunner
 from jaxbandit.vertex.rules import checked
 from jaxbandit.vertex.study import Study, read_parameters
-from tests.command_line import assert_refused, call
+from tests.command_line import assert_refused, call, reseal
 from tests.vertex.fake import FakeVertex
 
 CLOUD = checked(Cloud("lab-project", "us-central1", "gs://lab", "lab/j:1", "cpu-8", price=1.0))
@@ -184,12 +184,13 @@ def test_flags_that_are_no_part_of_a_config_reach_the_final_training(fake):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "holds no launch"),
-        ("[]", "holds no launch"),
-        ('{"jobs": null}', "holds no launch"),
-        ({"jobs": []}, "holds no launch"),
-        ({"jobs": {"train": 3}}, "of a wrong kind"),
-        ({"args": "abc"}, "of a wrong kind"),
+        ("{", "cannot be read"),
+        ("[]", "is no JSON object"),
+        ("changed", "is damaged or was changed"),
+        ({"jobs": []}, "holds no launch (jobs is [])"),
+        ({"jobs": {"train": 3}}, "jobs.train is 3"),
+        ({"args": "abc"}, "args is 'abc'"),
+        ({"study": {"parameters": [], "trials": "4"}}, "study: "),
         ({"cloud": {"project": "lab-project"}}, "region is missing"),
     ],
 )
@@ -197,7 +198,10 @@ def test_a_damaged_file_is_refused(content, words, fake):
     asked = prepare.training(WHEEL, CLOUD, "mine")
     asked.begin()
     path = Path("launches/mine/launch.json")
-    path.write_text(content if isinstance(content, str) else json.dumps(json.loads(path.read_text()) | content))
+    if isinstance(content, dict):
+        reseal(path, **content)
+    else:
+        path.write_text(path.read_text().replace('"mine"', '"nine"') if content == "changed" else content)
     for command in ("wait", "resume", "cancel"):
         assert_refused(call("launch", command, "launches/mine"), words)
 
