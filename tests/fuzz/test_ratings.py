@@ -42,7 +42,7 @@ ODD_IDS = ["007", "7", "1.0", "NA", "a b", "x,y", "#1", "é", "-0"]
 ENCODINGS = ["utf-8", "latin-1", "utf-16", "hex", "idna", "rot13", "undefined", "punycode", "x"]
 
 printable = st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufeff\ufffd\u2028\x85")
-words = st.text(printable, min_size=1, max_size=6)
+words = st.text(printable, min_size=1, max_size=6).filter(str.strip)
 ids = st.one_of(st.integers(-3, 40).map(str), st.sampled_from(ODD_IDS), words)
 notes = st.text(st.sampled_from("ab1 ,;\t|:\"'#é\n\r"), max_size=8) | words
 scores = st.sampled_from(["1", "2", "3.5", "-1", "0", "1e2", "5.0", ".5"])
