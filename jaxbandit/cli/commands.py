@@ -5,6 +5,7 @@ What is slow to import is imported by the command that needs it.
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 
 from jaxbandit._core.errors import InputError
 from jaxbandit.cli.command_line import SettingsCommand, chosen_config, chosen_sweep_config
+from jaxbandit.cli.reading import LOG_HELP
 from jaxbandit.vertex.trainer import RESULTS, is_container
 
 OPTIONS = ("checkpoint_every", "profile")  # flags of `run` and `sweep` on which no number depends
@@ -73,13 +75,14 @@ def evaluate(
     propensity_samples: int | None,
     **given: Any,
 ) -> None:
-    """Estimate what a policy would have earned on the users of LOG, a run with --log-interactions.
+    """Estimate what a policy would have earned on users of LOG, a run with --log-interactions or a file of your own.
 
     By inverse propensities (IPS, SNIPS), a reward model (DM) and both (DR), with 95 % bootstrap intervals.
     """
     from jaxbandit.experiments import interaction_log
     from jaxbandit.policies import evaluate as evaluation
 
+    columns = {name: given.pop(name) for name in LOG_HELP}
     of_log = policy_from is None and given.get("config") is None
     if of_log and given.get("agent") is None:
         raise InputError("agent is missing; allowed: --agent NAME, --config FILE or --policy-from DIR")
@@ -92,6 +95,7 @@ def evaluate(
         policy_seed=policy_seed or 0,
         samples=propensity_samples or interaction_log.SAMPLES,
         out=out,
+        columns=_log_columns(columns),
     )
     evaluation.show(content)
 
@@ -122,6 +126,17 @@ def compare(directories: tuple[str, ...], out: str) -> None:
     from jaxbandit.experiments import compare as comparison
 
     comparison.compare(directories, out)
+
+
+def _log_columns(given: Mapping[str, str | None]) -> Any:
+    """Columns of a log of one's own, as they are named; None: none is."""
+    from jaxbandit.policies.own_log import LogColumns
+
+    named: dict[str, Any] = {name.removesuffix("_column"): value for name, value in given.items() if value is not None}
+    if not named:
+        return None
+    features = str(named.pop("feature_columns", ""))
+    return LogColumns(**named, features=tuple(part.strip() for part in features.split(",") if part.strip()))
 
 
 def _prepare(out: str | None, resume: bool, distributed: bool) -> None:

@@ -12,7 +12,7 @@ from jaxbandit._core.errors import unknown
 from jaxbandit._core.hyperparameters import Value, hyperparameters
 from jaxbandit.cli import base_config
 from jaxbandit.cli.options import Eta, Flag, Repeated, SettingType, Switch, choice, reading_flag, whole
-from jaxbandit.cli.reading import READING_HELP
+from jaxbandit.cli.reading import LOG_HELP, READING_HELP
 from jaxbandit.experiments.config import LOWEST, REGISTRIES, Config
 from jaxbandit.experiments.interaction_log import SAMPLES
 from jaxbandit.experiments.search_space import SAMPLERS
@@ -126,6 +126,7 @@ def evaluate_options(args: Sequence[str], base: Config) -> list[click.Parameter]
         Flag(title, "policy_seed", whole("policy_seed", least=0), "which seed of that run, from 0", 0),
         _samples_option(title),
         Flag(title, "out", click.Path(), "where the numbers go  [default: LOG/evaluation.json]"),
+        *(Flag("log of your own", name, click.STRING, words) for name, words in LOG_HELP.items()),
         *_setting_options("agent", agent, current),
     ]
 

@@ -8,3 +8,9 @@ READING_HELP = {
     "encoding": "of a text that is no UTF-8, as latin-1",
     "implicit": "no ratings: each row counts as 1, and as many absent pairs, drawn at random, as 0",
 }
+LOG_HELP = {
+    "action_column": "column of the actions taken in a file LOG, by name or as column:1  [default: action]",
+    "reward_column": "column of rewards  [default: reward]",
+    "propensity_column": "column of the probabilities of these actions when they were taken  [default: propensity]",
+    "feature_columns": "columns of users' features, as age,visits  [default: none]",
+}

@@ -1,5 +1,7 @@
 """Ids as they are written -> whole numbers or text, and their order. No id is altered, and none made of a gap."""
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
@@ -12,18 +14,27 @@ WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})(?:\.0+)?$"  # a data frame with a gap writes
 
 
 def ids_of(table: Table, role: str) -> pl.Series:
-    """Return the ids of users or items: whole numbers where all of them are, without leading zeros, or else text.
+    """Return the ids of users or items, as `written_ids` does."""
+    return written_ids(table.frame[role], role, table.row)
+
+
+def written_ids(ids: pl.Series, name: str, row: Callable[[int], str]) -> pl.Series:
+    """Return ids as whole numbers where all of them are, without leading zeros, or else as text; `row` names a row.
 
     Raises:
         InputError: one is missing, is a broken number of a column of numbers, or is too long to be an id.
     """
-    ids = table.frame[role]
+
+    def refuse(bad: pl.Series, allowed: str) -> None:
+        if bad.any():
+            raise _refusal(name, ids, int(bad.arg_true()[0]), row, allowed)
+
     if ids.dtype.is_float():
         whole = ids.cast(pl.Int64, strict=False)
-        broken = ids.is_not_null() & ids.is_not_nan() & (whole.is_null() | (whole.cast(pl.Float64) != ids))
-        if broken.any():
-            row = int(broken.arg_true()[0])
-            raise InputError(f"{table.row(row)}: {role} = {ids[row]}: allowed: a whole number or text")
+        refuse(
+            ids.is_not_null() & ids.is_not_nan() & (whole.is_null() | (whole.cast(pl.Float64) != ids)),
+            "a whole number or text",
+        )
         ids = whole
     elif not ids.dtype.is_integer():
         if (numbers := _numbers(ids.cast(pl.String))) is not None:
@@ -31,10 +42,10 @@ def ids_of(table: Table, role: str) -> pl.Series:
         ids = ids.cast(pl.String).str.strip_chars()
         if (numbers := _numbers(ids)) is not None:
             return numbers
-        _refuse(table, role, ids, ids.is_null() | ids.is_in(MISSING), "a whole number or text")
-        _refuse(table, role, ids, ids.str.contains("\0", literal=True), "no NUL in text")
-        _refuse(table, role, ids, ids.str.len_bytes() > MOST_LETTERS, f"at most {MOST_LETTERS:,} bytes")
-    _refuse(table, role, ids, ids.is_null(), "a whole number or text")
+        refuse(ids.is_null() | ids.is_in(MISSING), "a whole number or text")
+        refuse(ids.str.contains("\0", literal=True), "no NUL in text")
+        refuse(ids.str.len_bytes() > MOST_LETTERS, f"at most {MOST_LETTERS:,} bytes")
+    refuse(ids.is_null(), "a whole number or text")
     return ids
 
 
@@ -58,11 +69,8 @@ def _numbers(ids: pl.Series) -> pl.Series | None:
     return numbers if numbers.null_count() == 0 else None
 
 
-def _refuse(table: Table, role: str, ids: pl.Series, bad: pl.Series, allowed: str) -> None:
-    if not bad.any():
-        return
-    row = int(bad.arg_true()[0])
-    shown = "is missing" if ids[row] in (None, "") else f"= {str(ids[row])[:20]}"
+def _refusal(name: str, ids: pl.Series, index: int, row: Callable[[int], str], allowed: str) -> InputError:
+    shown = "is missing" if ids[index] in (None, "") else f"= {str(ids[index])[:20]}"
     if shown[2:] in MISSING:
         shown += ", as tools write what is missing"
-    raise InputError(f"{table.row(row)}: {role} {shown}: allowed: {allowed}")
+    return InputError(f"{row(index)}: {name} {shown}: allowed: {allowed}")

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -22,25 +23,42 @@ def read_json_lines(file: str, text: bytes, reading: Reading) -> Table:
     Raises:
         InputError: a line is no object, or a key is not found.
     """
-    roles = reading.roles
+    roles, header = reading.roles, []
+
+    def choose(keys: list[str]) -> list[str]:
+        header.extend(keys)
+        if any(place(name) is not None for name in reading.columns):
+            raise InputError(f"{file}: JSON lines have no places: allowed: {', '.join(keys[:20])}")
+        return [keys[at] for at in find(file, keys, len(keys), reading.columns, roles)]
+
+    frame, line = read_keys(file, text, choose)
+    frame = frame.rename(dict(zip(frame.columns, roles, strict=True)))
+    return Table(file, frame, tuple(header), lambda index: (file, line(index)))
+
+
+def read_keys(
+    file: str, text: bytes, choose: Callable[[list[str]], list[str]]
+) -> tuple[pl.DataFrame, Callable[[int], int]]:
+    """Read the keys that are chosen of those of the first objects, as text; and the line of the file of a row.
+
+    Raises:
+        InputError: a line is no object.
+    """
     lines = itertools.islice(filter(bytes.strip, io.BytesIO(text)), SAMPLE)
-    header = tuple(dict.fromkeys(key for number, line in enumerate(lines, 1) for key in _keys(file, number, line)))
-    if any(place(name) is not None for name in reading.columns):
-        raise InputError(f"{file}: JSON lines have no places: allowed: {', '.join(header[:20])}")
-    names = [header[at] for at in find(file, header, len(header), reading.columns, roles)]
+    names = choose(
+        list(dict.fromkeys(key for number, line in enumerate(lines, 1) for key in _keys(file, number, line)))
+    )
     try:
         frame = pl.read_ndjson(io.BytesIO(text), schema=dict.fromkeys(names, pl.String))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise _refusal(file, text) from error
     ends = places_of(text, b"\n")
-    starts = np.append(0, ends + 1)
-    full = np.flatnonzero(np.append(ends, len(text)) > starts)
+    full = np.flatnonzero(np.append(ends, len(text)) > np.append(0, ends + 1))
     if len(frame) != len(full):
         full = np.array([i for i, line in enumerate(io.BytesIO(text)) if line.strip()])
     if len(frame) != len(full):
         raise _refusal(file, text)
-    frame = frame.select(pl.col(name).alias(role) for name, role in zip(names, roles, strict=True))
-    return Table(file, frame, header, lambda index: (file, int(full[index]) + 1))
+    return frame.select(names), lambda index: int(full[index]) + 1
 
 
 def _keys(file: str, number: int, line: bytes) -> list[str]:

@@ -24,15 +24,20 @@ def read_parquet(file: str, raw: bytes, reading: Reading) -> Table:
         InputError: the file is cut short or corrupt, or a column is of a type that is no id or rating.
     """
     roles = reading.roles
-    header = tuple(_guarded(file, lambda: pl.read_parquet_schema(io.BytesIO(raw))))
+    header = tuple(guarded(file, lambda: pl.read_parquet_schema(io.BytesIO(raw))))
     places = find(file, header, len(header), reading.columns, roles)
     names = [header[at] for at in places]
-    frame = _guarded(file, lambda: pl.read_parquet(io.BytesIO(raw), columns=names))
+    frame = guarded(file, lambda: pl.read_parquet(io.BytesIO(raw), columns=names))
     columns = [_plain(file, role, frame[name]).alias(role) for name, role in zip(names, roles, strict=True)]
     return Table(file, pl.DataFrame(columns), header, lambda index: (file, index + 1))
 
 
-def _guarded(file: str, read: Callable[[], Made]) -> Made:
+def guarded(file: str, read: Callable[[], Made]) -> Made:
+    """Let Polars read, and raise an InputError where the file is damaged.
+
+    Raises:
+        InputError: it is.
+    """
     try:
         with _quiet():
             return read()

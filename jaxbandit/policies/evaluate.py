@@ -15,14 +15,16 @@ from rich.console import Console
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted, write_json
+from jaxbandit.data.streams import without_packing
 from jaxbandit.experiments import interaction_log, log_reader
 from jaxbandit.experiments.config import Config, check_data, checked, read_config
 from jaxbandit.experiments.console import phase
 from jaxbandit.experiments.log_reader import Reader
-from jaxbandit.experiments.world import world_difference
+from jaxbandit.experiments.world import build, world_difference
 from jaxbandit.policies import estimators, log_sums
 from jaxbandit.policies.estimators import Estimate, Sums
 from jaxbandit.policies.log_sums import Overlap
+from jaxbandit.policies.own_log import LogColumns, open_own_log
 from jaxbandit.policies.reward_model import FOLDS, RIDGE, RewardModel
 from jaxbandit.policies.trained import Learned, Policy, last_state, make_policy
 from jaxbandit.reporting.console import print_rows
@@ -68,7 +70,7 @@ class Evaluation(Summary):
     """The content of evaluation.json."""
 
     log: str
-    logged_agent: str
+    logged_agent: str | None  # None: of a log of one's own
     agent: str
     agent_settings: Mapping[str, object]
     policy_from: str | None
@@ -85,8 +87,11 @@ def evaluate(
     policy_seed: int = 0,
     samples: int = interaction_log.SAMPLES,
     out: str | None = None,
+    columns: LogColumns | None = None,
 ) -> Evaluation:
     """Estimate what a policy would earn per interaction, write evaluation.json, and return its content.
+
+    A log that is a file, or of which `columns` are named, is a table of one's own: see `own_log`.
 
     The policy is the agent of a config; with `of_log` it acts in the world of the log, else in that of the config,
     which must be the same. With `policy_from` its state is the last one of a run, of one of its seeds; where each seed
@@ -96,7 +101,11 @@ def evaluate(
         InputError: no log, another world, no such state, no overlap between the policy and the log.
     """
     directory = epath.Path(mounted(log))
-    place = _place(out, directory)
+    if columns is not None and directory.is_dir():
+        raise InputError(f"log is {log!r}, of a run, whose columns are known; allowed: columns of a file of your own")
+    if columns is not None or (directory.exists() and not directory.is_dir()):
+        return _evaluate_own(log, policy, columns or LogColumns(), policy_from, policy_seed, samples, out)
+    place = _place(out, directory / "evaluation.json")
     reader = log_reader.open_log(directory)
     logged = read_config(str(directory / "config.json"), kept=True)
     policy = _in_world_of(logged, log, policy, of_log)
@@ -121,13 +130,44 @@ def evaluate(
     return content
 
 
-def _place(out: str | None, directory: epath.Path) -> epath.Path:
+def _evaluate_own(
+    log: str,
+    policy: Config,
+    columns: LogColumns,
+    policy_from: str | None,
+    policy_seed: int,
+    samples: int,
+    out: str | None,
+) -> Evaluation:
+    """Evaluate the agent of a config, or what a run has taught it, on a table of one's own."""
+    place = _place(out, epath.Path(f"{without_packing(mounted(log)).removesuffix('.csv')}.evaluation.json"))
+    policy = checked(policy)
+    with phase(f"building {policy.agent}"):
+        spec = None if policy_from is None else build(policy).environment.spec
+        reader = open_own_log(log, columns, spec)
+        learned = None if policy_from is None else last_state(mounted(policy_from), policy, policy_seed)
+        target = make_policy(policy, spec or log_sums.spec_of(reader.header), learned and learned.state, samples)
+    content: Evaluation = {
+        **_estimate(reader, target, policy.agent),
+        "log": log,
+        "logged_agent": None,
+        "agent": policy.agent,
+        "agent_settings": policy.agent_settings,
+        "policy_from": policy_from,
+        "policy_seed": policy_seed if policy_from else None,
+        "only_seed": None,
+    }
+    write_json(place, content)
+    return content
+
+
+def _place(out: str | None, default: epath.Path) -> epath.Path:
     """Return where the evaluation goes.
 
     Raises:
         InputError: there is a directory.
     """
-    place = epath.Path(mounted(out)) if out else directory / "evaluation.json"
+    place = epath.Path(mounted(out)) if out else default
     if place.is_dir():
         raise InputError(f"out is {str(place)!r}, a directory; allowed: a file, as evaluation.json")
     return place
