@@ -6,6 +6,7 @@ ARG ACCEL=cuda12
 ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
     JAXBANDIT_CACHE=/var/cache/jaxbandit \
     MPLCONFIGDIR=/var/cache/jaxbandit/matplotlib \
+    HYPERTUNE=/var/hypertune \
     PYTHONUNBUFFERED=1
 
 # Dependencies first, with an empty package in place of ours: a change of the source does not install them again.
@@ -23,9 +24,9 @@ COPY README.md LICENSE ./
 COPY jaxbandit jaxbandit
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --force-reinstall . && pip check
 
-# Any user may write the cache, and below the directory that relative paths start from.
+# Any user may write the cache, below the directory that relative paths start from, and the metric file of a trial.
 WORKDIR /work
-RUN mkdir -p "$JAXBANDIT_CACHE" && chmod 1777 . "$JAXBANDIT_CACHE"
+RUN mkdir -p "$JAXBANDIT_CACHE" "$HYPERTUNE" && chmod 1777 . "$JAXBANDIT_CACHE" "$HYPERTUNE"
 
 # Root surely may write where Vertex AI mounts buckets. Whether another user may has not been tried there: elsewhere,
 # --build-arg RUN_AS=1000 (or any number) is the safer choice.

@@ -12,7 +12,8 @@ request are written from the documentation, and the service may know more.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -115,6 +116,15 @@ class VertexServer:
     def contexts(self) -> dict[str, Any]:
         """The contexts of Vertex Experiments by name: experiments, and runs with their parameters and metrics."""
         return self._tracking[1].contexts
+
+    @contextmanager
+    def hiding(self, name: str) -> Iterator[None]:
+        """Refuse storage.buckets.get of a bucket, as to who has roles/storage.objectAdmin alone."""
+        self._storage.hidden.add(name)
+        try:
+            yield
+        finally:
+            self._storage.hidden.discard(name)
 
     def bucket(self, name: str) -> Path:
         """The directory that holds the objects of a bucket."""

@@ -45,7 +45,12 @@ def read(path: epath.PathLike, way_out: str, *, always: bool = False) -> dict[st
     Raises:
         InputError: it cannot be read, or is not what was written; `way_out` says what to do.
     """
-    content = _parsed(path, way_out)
+    return read_bytes(_bytes(epath.Path(path), way_out), path, way_out, always=always)
+
+
+def read_bytes(data: bytes, path: epath.PathLike, way_out: str, *, always: bool = False) -> dict[str, Any]:
+    """Read what `write` wrote to a path from which it has been fetched already; see `read`."""
+    content = _parsed(data, path, way_out)
     kept = content.pop(DIGEST, None)
     if kept is None and not always:
         _warn(os.fspath(path))
@@ -60,7 +65,7 @@ def read_edited(path: epath.PathLike, way_out: str) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is no JSON object.
     """
-    content = _parsed(path, way_out)
+    content = _parsed(_bytes(epath.Path(path), way_out), path, way_out)
     content.pop(DIGEST, None)
     return content
 
@@ -101,8 +106,7 @@ def _bytes(path: epath.Path, way_out: str) -> bytes:
         raise InputError(f"{os.fspath(path)!r} cannot be read: {error.strerror or error}; {way_out}") from None
 
 
-def _parsed(path: epath.PathLike, way_out: str) -> dict[str, Any]:
-    data = _bytes(epath.Path(path), way_out)
+def _parsed(data: bytes, path: epath.PathLike, way_out: str) -> dict[str, Any]:
     try:
         content = json.loads(data, parse_constant=_no_number)
     except RecursionError:

@@ -11,11 +11,12 @@ from jaxbandit._core.errors import InputError
 from jaxbandit.vertex.cloud import PAIRS, SWITCHES, WORDS, Cloud
 
 PASSED_ON = {"ignore_unknown_options": True}
-# Of the training with the best values: what may differ from the study, in whose project, region and bucket it is.
-ELSEWHERE = ("machine", "accelerator", "topology", "image", "replicas", "scheduling", "max_wait", "timeout", "price")
+# Of the training with the best values, or of another try: what may differ, in the same project, region and bucket.
+MACHINES = ("machine", "accelerator", "topology", "image", "replicas", "disk", "reservation", "persistent_resource")
+HOW = (*MACHINES, "scheduling", "max_wait", "timeout", "price")
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
-DIRECTORY = click.argument("directory", required=False, metavar="[DIR]")
+DIRECTORY = click.argument("directory", required=False, metavar="[DIR|gs://BUCKET/NAME]")
 
 
 def _positive(ctx: click.Context, param: click.Parameter, value: float) -> float:
@@ -72,6 +73,7 @@ _cloud_flags = _flags(
     click.option("--cloud", metavar="FILE", help="TOML file with any of the following; flags win"),
     *(_cloud_flag(name, words) for name, words in WORDS.items()),
 )
+_elsewhere_flags = _flags(*(_cloud_flag(name, WORDS[name], default=False) for name in HOW))
 _name_flag = click.option("--name", help="of the launch; by default it follows from what is asked")
 _launch_flags = _flags(
     _cloud_flags,
@@ -136,19 +138,30 @@ def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
 @POLL
 def wait(directory: str | None, poll: float) -> None:
     """Wait for the jobs of a launch, and show what they left behind. Creates nothing."""
-    from jaxbandit.vertex import launch, state
+    from jaxbandit.vertex import elsewhere, launch
 
-    launch.follow(state.read_launch(directory), poll=poll)
+    launch.follow(elsewhere.opened(directory), poll=poll)
 
 
 @launch.command()
 @DIRECTORY
+@click.option("--again", is_flag=True, help="let a job that failed or was ended have another, from its checkpoints")
 @POLL
-def resume(directory: str | None, poll: float) -> None:
+@DETACH
+@_elsewhere_flags
+def resume(directory: str | None, again: bool, poll: float, detach: bool, **given: Any) -> None:
     """Go on with a launch that was interrupted: jobs that exist are waited for, others are created."""
-    from jaxbandit.vertex import launch, state
+    from jaxbandit.vertex import cloud_runner, elsewhere, launch, preview
 
-    launch.go_on(state.read_launch(directory), poll=poll)
+    one = elsewhere.opened(directory)
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes and not again:
+        raise InputError(f"{next(iter(changes))} is given without again; allowed: both, or neither")
+    if again:
+        one = cloud_runner.again(one, changes)
+        for line in preview.needs(one):
+            click.echo(line, err=True)
+    launch.go_on(one, poll=poll, detach=detach, partial=again)
 
 
 @launch.command()
@@ -156,15 +169,15 @@ def resume(directory: str | None, poll: float) -> None:
 @_final_flags
 @POLL
 @DETACH
-@_flags(*(_cloud_flag(name, WORDS[name], default=False) for name in ELSEWHERE))
+@_elsewhere_flags
 def best(
     directory: str | None, then_train: bool, final: tuple[str, ...], poll: float, detach: bool, **given: Any
 ) -> None:
     """Write the best trial of a study into result.json and print it; train with it, also on another machine."""
     from jaxbandit.cli import prepare
-    from jaxbandit.vertex import cloud_file, launch, preview, state
+    from jaxbandit.vertex import cloud_file, elsewhere, launch, preview
 
-    study = state.read_launch(directory)
+    study = elsewhere.opened(directory)
     changes = {name: value for name, value in given.items() if value is not None}
     if study.study is None:
         raise InputError(f"{str(study.directory)!r} is no study; allowed: that of a launch hpt or local")
@@ -176,8 +189,8 @@ def best(
     clouds = [*changes, *(["detach"] if detach else [])]
     if clouds and study.cloud is None:
         raise InputError(f"{clouds[0]} is given for a launch on this machine; allowed: none of the cloud's flags")
-    elsewhere = cloud_file.changed(study.cloud, changes) if study.cloud and changes else None
-    both = prepare.then_train(study, final, elsewhere)
+    other = cloud_file.changed(study.cloud, changes) if study.cloud and changes else None
+    both = prepare.then_train(study, final, other)
     for line in preview.needs(both) if study.cloud else ():
         click.echo(line, err=True)
     launch.go_on(both, poll=poll, detach=detach, partial=True)
@@ -188,9 +201,9 @@ def best(
 @click.option("--trial", metavar="N", help="of one trial alone")
 def logs(directory: str | None, trial: str | None) -> None:
     """Print what the containers of a launch have printed."""
-    from jaxbandit.vertex import launch, state
+    from jaxbandit.vertex import elsewhere, launch
 
-    for line in launch.logs(state.read_launch(directory), trial):
+    for line in launch.logs(elsewhere.opened(directory), trial):
         click.echo(line)
 
 
@@ -198,9 +211,9 @@ def logs(directory: str | None, trial: str | None) -> None:
 @DIRECTORY
 def cancel(directory: str | None) -> None:
     """Cancel the jobs of a launch that have not ended."""
-    from jaxbandit.vertex import cloud_runner, state
+    from jaxbandit.vertex import cloud_runner, elsewhere
 
-    cloud_runner.cancel(state.read_launch(directory))
+    cloud_runner.cancel(elsewhere.opened(directory))
 
 
 def _launch(kind: Literal["train", "sweep", "hpt"], given: Mapping[str, Any]) -> None:

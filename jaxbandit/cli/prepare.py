@@ -125,8 +125,9 @@ def _check(args: Sequence[str], in_cloud: bool) -> None:
         raise InputError(
             f"{trainer.launchers[0]} is given, which the launcher decides; allowed: other flags of {args[0]}"
         )
-    if in_cloud:
-        for chosen in trainer.configs:
+    for chosen in trainer.configs:
+        _check_sizes(chosen)
+        if in_cloud:
             _check_files(chosen)
 
 
@@ -163,6 +164,18 @@ def _without_config_file(args: Sequence[str]) -> list[str]:
         return list(args)
     values = config.flag_values(config.read_config(path))
     return [*(f"--{name}={reporting.setting_text(value)}" for name, value in values.items()), *given.args]
+
+
+def _check_sizes(chosen: Config) -> None:
+    """Raise InputError where a data set with a name has fewer items or users than are asked for at a time."""
+    data = DATASETS.get(chosen.ratings) if takes_ratings(chosen.env) else None
+    if data is None:
+        return
+    arms, batch = chosen.env_settings.get("num_actions"), chosen.batch_size
+    if isinstance(arms, int) and arms > data.items:
+        raise InputError(f"num_actions is {arms}, and {chosen.ratings} has {data.items:,} items; allowed: at most that")
+    if chosen.env == "mf" and batch > data.users:  # where the users of a batch are distinct
+        raise InputError(f"batch_size is {batch}, and {chosen.ratings} has {data.users:,} users; allowed: at most that")
 
 
 def _check_files(chosen: Config) -> None:

@@ -1,17 +1,19 @@
 """The stages of a launch as jobs of Vertex AI: created once, looked up, waited for. No training runs here."""
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jaxbandit import reporting
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import Failure, InputError
 from jaxbandit._core.files import write_bytes
 from jaxbandit.vertex import requests, state, trials
 from jaxbandit.vertex.cloud import Cloud
-from jaxbandit.vertex.runner import ENDED, Status
+from jaxbandit.vertex.cloud_file import changed
+from jaxbandit.vertex.runner import DONE, ENDED, Status
 from jaxbandit.vertex.service import Vertex
 from jaxbandit.vertex.state import Launch, kind_of
 from jaxbandit.vertex.wire import JobJson, Json
@@ -42,10 +44,10 @@ class CloudRunner:
             InputError: the bucket is in another region, or another launch has this name.
         """
         self.service.check_bucket(self._cloud.bucket)
-        launch, identity = self.launch, {"id": self.launch.identity}
+        launch = self.launch
         launch.begin()
         try:
-            if self.service.files(launch.home) or not self.service.claim(self._claim, json.dumps(identity).encode()):
+            if self.service.files(launch.home) or not self.service.claim(self._claim, self.launch.sealed):
                 raise InputError(
                     f"name is {launch.name!r}, but {launch.home} is that of another launch; allowed: another --name"
                 )
@@ -64,14 +66,30 @@ class CloudRunner:
             Failure: there is no answer.
         """
         with state.locked(self.launch) as launch:
-            self.launch = launch
+            self.launch = launch = launch if self._is_new else launch.with_news(self._elsewhere(launch))
             if launch.jobs.get(stage):
                 return False
             asked_before = stage in launch.jobs
             job = self.service.find(kind_of(stage), launch.labels(stage)) if asked_before else None
             self.launch = launch.with_job(stage, job or self._create(stage))
-        self._is_new = False
+            self._is_new = False
+            self._tell()
         return True
+
+    def _elsewhere(self, launch: Launch) -> Launch:
+        """The same launch as the bucket has it, where another machine may have gone on with it."""
+        try:
+            content = sealed.read_bytes(self.service.read(self._claim), self._claim, state.WAY_OUT, always=True)
+            return state.parsed(content, launch.directory)
+        except InputError:
+            return launch
+
+    def _tell(self) -> None:
+        """Leave in the bucket what is known here; that this fails is no reason to end."""
+        try:
+            self.service.write(self._claim, self.launch.sealed)
+        except (InputError, Failure) as error:
+            reporting.say(f"warning: other machines do not learn of the job: {error}")
 
     def _create(self, stage: str) -> str:
         """Create a job. That it was asked for is noted first, since the answer may be lost."""
@@ -117,6 +135,13 @@ class CloudRunner:
         cloud, number = _cloud_of(self.launch, stage), self.launch.jobs[stage].rpartition("/")[2]
         jobs = f"https://console.cloud.google.com/agent-platform/locations/{cloud.region}/training"
         return f"{jobs}/{number}?project={cloud.project}"
+
+    def last_line(self, stage: str, trial: str | None = None) -> str:
+        """What the containers of a job, or of one trial, have said last; empty where that is not known."""
+        try:
+            return self.service.last_line(self.launch.jobs[stage], trial)
+        except (InputError, Failure):
+            return ""
 
     def read(self, path: str) -> bytes:
         """Read an object of the bucket."""
@@ -167,6 +192,27 @@ def connected(launch: Launch, poll: float = POLL) -> CloudRunner:
     runner = CloudRunner(launch, poll)
     runner.look_up()
     return runner
+
+
+def again(launch: Launch, changes: Mapping[str, Any]) -> Launch:
+    """Let the last stage, whose job has failed or was ended, have another job, which goes on from its checkpoints.
+
+    Raises:
+        InputError: there is no such job, it is a study, or a change of the machines is not allowed.
+    """
+    runner = connected(launch)
+    states = {stage: _word(runner.service.get(job)["state"]) for stage, job in runner.launch.jobs.items()}
+    stage, now = list(states.items())[-1]
+    if now in DONE or now not in ENDED:
+        hint = f"`jaxbandit launch resume {launch.directory}` alone"
+        raise InputError(f"again is given, but {stage} is: {now}; allowed: {hint}")
+    if stage == "hptuning":
+        raise InputError(
+            "again is given for a study, whose trials would begin anew; allowed: another --name, or "
+            f"`jaxbandit launch best {launch.directory} --then-train` with the best trial so far"
+        )
+    with state.locked(launch) as launch:
+        return launch.again(stage, changed(_cloud_of(launch, stage), changes))
 
 
 def logs(launch: Launch, trial: str | None = None) -> Iterator[str]:

@@ -5,7 +5,7 @@ How a stage is run, in the cloud or on this machine, is the matter of a Runner.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from jaxbandit.vertex.local_runner import LocalRunner
 from jaxbandit.vertex.runner import DONE, Runner, Status
 from jaxbandit.vertex.state import Launch
 from jaxbandit.vertex.study import Study
+from jaxbandit.vertex.trials import Trial
 from jaxbandit.vertex.wire import Json
+
+EXPLAINED = 10  # failed trials whose last line is looked up
 
 
 def start(launch: Launch, *, detach: bool = False, poll: float = POLL) -> None:
@@ -94,10 +97,15 @@ def _finish(runner: Runner, stage: str, *, partial: bool = False) -> None:
     study = launch.study if stage == "hptuning" else None
     status = _wait(runner, stage, study)
     if study:
+        status = status._replace(trials=_explained(runner, stage, status.trials))
         trials.show(study, status.trials, launch.directory)
     if status.state not in DONE and not (partial and study):
         hint = f"its output: jaxbandit launch logs {launch.directory}"
-        raise Failure(f"{stage} has ended: {status.state}: {status.reason or 'no reason is given'}; {hint}")
+        if not study and launch.cloud:
+            hint += f"; go on from its checkpoints: jaxbandit launch resume {launch.directory} --again"
+        last = "" if study else runner.last_line(stage)
+        reason = ": ".join(text for text in (status.reason or "no reason is given", last) if text)
+        raise Failure(f"{stage} has ended: {status.state}: {reason}; {hint}")
     if study:
         _write_best(runner, status)
         return
@@ -105,6 +113,15 @@ def _finish(runner: Runner, stage: str, *, partial: bool = False) -> None:
     if not (directory / "summary.json").exists():
         raise Failure(f"{stage} has ended, but {launch.results(stage)} has no summary.json: were its files moved?")
     show_results(directory)
+
+
+def _explained(runner: Runner, stage: str, tried: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Add to failed trials, or to the first of many, what each has said last."""
+    failed = [trial for trial in tried if trial.state == "INFEASIBLE"][:EXPLAINED]
+    last = {trial.number: runner.last_line(stage, trial.number) for trial in failed}
+    return tuple(
+        trial._replace(why=": ".join(text for text in (trial.why, last.get(trial.number)) if text)) for trial in tried
+    )
 
 
 def _wait(runner: Runner, stage: str, study: Study | None) -> Status:

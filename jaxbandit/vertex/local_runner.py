@@ -98,6 +98,10 @@ class LocalRunner:
         """Directory of the stage."""
         return f"in {self.launch.output(stage)}"
 
+    def last_line(self, stage: str, trial: str | None = None) -> str:
+        """Nothing: the reason of a failure has it."""
+        return ""
+
     def read(self, path: str) -> bytes:
         """Read a file of a stage."""
         return Path(path).read_bytes()

@@ -67,6 +67,8 @@ def _job_spec(
         "timeout": f"{duration('timeout', cloud.timeout)}s",
         "strategy": STRATEGIES[cloud.scheduling],
         "restartJobOnWorkerRestart": cloud.is_multihost,  # else the new one would wait for the others for ever
+        # A crash would repeat, and be paid for each time; a broken machine is what `resume --again` is for.
+        "disableRetries": cloud.scheduling != "spot" and not cloud.is_multihost,
     }
     if cloud.max_wait:
         scheduling["maxWaitDuration"] = f"{waiting(cloud.max_wait)}s"

@@ -45,6 +45,9 @@ class Runner(Protocol):
     def where(self, stage: str) -> str:
         """Where a person finds the stage."""
 
+    def last_line(self, stage: str, trial: str | None = None) -> str:
+        """What a stage, or one trial of it, has said last, unless that is part of the reason already."""
+
     def read(self, path: str) -> bytes:
         """Read a file that a stage has left behind."""
 

@@ -22,6 +22,8 @@ from jaxbandit.vertex.study import Study, restored
 
 DIRECTORY = "launches"
 FILE, LOCK = "launch.json", ".lock"
+WAY_OUT = "allowed: the directory of a launch, as it was written"
+TRY = "jaxbandit-try"  # label of every job of a stage but the first
 NAME = r"[a-z][a-z0-9-]{0,49}"  # a label of the job, a folder of the bucket, and part of other names
 
 
@@ -38,6 +40,7 @@ class Launch:
     final_cloud: Cloud | None = None  # the cloud part of that training, if it has its own
     identity: str = field(default_factory=lambda: secrets.token_hex(4))  # the label of its jobs
     jobs: dict[str, str] = field(default_factory=dict)  # in the cloud: stage -> job; "": asked for, no answer seen
+    tries: dict[str, int] = field(default_factory=dict)  # stage -> jobs of it so far, where there was more than one
     directory: Path = Path(DIRECTORY)  # where its file and its results are
 
     @property
@@ -50,7 +53,7 @@ class Launch:
     @property
     def digest(self) -> str:
         """Eight digits that depend on all that was asked."""
-        apart = ("name", "identity", "jobs", "directory")
+        apart = ("name", "identity", "jobs", "tries", "directory")
         asked = {name: value for name, value in asdict(self).items() if name not in apart}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -82,7 +85,8 @@ class Launch:
 
     def labels(self, stage: str) -> dict[str, str]:
         """Labels by which the job of a stage is looked up."""
-        return dict(zip(LABELS, (self.name, self.identity, stage), strict=True))
+        labels = dict(zip(LABELS, (self.name, self.identity, stage), strict=True))
+        return labels | ({TRY: str(self.tries[stage])} if stage in self.tries else {})
 
     def with_job(self, stage: str, job: str) -> "Launch":
         """Note the job of a stage, on disk before anything else happens."""
@@ -93,6 +97,22 @@ class Launch:
     def without_job(self, stage: str) -> "Launch":
         """Note that there is no job of a stage."""
         launch = replace(self, jobs={name: job for name, job in self.jobs.items() if name != stage})
+        launch.save()
+        return launch
+
+    def again(self, stage: str, cloud: Cloud) -> "Launch":
+        """Note that a stage is to have another job, on these machines."""
+        launch = replace(self, final_cloud=cloud) if stage == "final" else replace(self, cloud=cloud)
+        return replace(launch, tries={**self.tries, stage: self.tries.get(stage, 1) + 1}).without_job(stage)
+
+    def with_news(self, other: "Launch") -> "Launch":
+        """Take over what the same launch has been through elsewhere."""
+        mine, theirs = ({s: (x.tries.get(s, 1), job) for s, job in x.jobs.items() if job} for x in (self, other))
+        newer = {s: job for s, (tries, job) in theirs.items() if tries > mine.get(s, (0, ""))[0]}
+        newer = {s: job for s, job in newer.items() if other.tries.get(s, 1) >= self.tries.get(s, 1)}
+        if not newer or other.identity != self.identity:
+            return self
+        launch = replace(other, directory=self.directory, jobs={**self.jobs, **newer})
         launch.save()
         return launch
 
@@ -107,7 +127,7 @@ class Launch:
         Raises:
             InputError: it cannot be written.
         """
-        sealed.write(self.directory / FILE, self._content)
+        sealed.write(self.directory / FILE, self.content)
 
     def begin(self) -> None:
         """Write the file if there is none, so that of two launches of one name one is refused.
@@ -119,7 +139,7 @@ class Launch:
             self.directory.mkdir(parents=True, exist_ok=True)
             try:
                 with (self.directory / FILE).open("xb") as file:
-                    file.write(sealed.sealed(self._content))
+                    file.write(self.sealed)
             except FileExistsError:
                 raise _taken(self) from None
 
@@ -131,7 +151,13 @@ class Launch:
             self.directory.rmdir()
 
     @property
-    def _content(self) -> dict[str, Any]:
+    def sealed(self) -> bytes:
+        """Its file, here and in the bucket."""
+        return sealed.sealed(self.content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What its file holds."""
         content = asdict(self)
         del content["directory"]
         return content | {"digest": self.digest}
@@ -186,12 +212,20 @@ def read_launch(directory: str | None) -> Launch:
         path = files[-1]
     else:
         path = Path(directory) / FILE
-    content = sealed.read(path, "allowed: the directory of a launch, as it was written")
+    return parsed(sealed.read(path, WAY_OUT), path.parent)
+
+
+def parsed(content: dict[str, Any], directory: Path) -> Launch:
+    """Make a launch of what its file holds.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
-        return _launch(content, path.parent)
+        return _launch(content, directory)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = error if isinstance(error, ValueError) else repr(error)
-        raise InputError(f"{str(path.parent)!r} holds no launch ({reason}); allowed: the directory of one") from None
+        raise InputError(f"{str(directory)!r} holds no launch ({reason}); allowed: the directory of one") from None
 
 
 def _launch(content: dict[str, Any], directory: Path) -> Launch:
@@ -215,5 +249,6 @@ def _launch(content: dict[str, Any], directory: Path) -> Launch:
         final_cloud=cloud(content["final_cloud"]),
         identity=content["identity"],
         jobs=content["jobs"],
+        tries=content.get("tries", {}),
         directory=directory,
     )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 import polars as pl
@@ -16,7 +17,7 @@ from jaxbandit.vertex.study import Study, Value
 from jaxbandit.vertex.wire import JobJson, Json
 
 OPEN = ("REQUESTED", "ACTIVE", "STOPPING", "STATE_UNSPECIFIED")
-SHOWN = 10  # trials of the printed table
+SHOWN, WIDTH = 10, 60  # trials of the printed table, characters of why one has failed
 
 
 class Trial(NamedTuple):
@@ -109,7 +110,12 @@ def show(study: Study, trials: Sequence[Trial], directory: Path) -> None:
         **{name: partial(_cell, name) for name in (*names, study.metric)},
         "state": lambda row: str(row["state"]).lower(),
     }
+    failed = [trial for trial in ordered if trial.why]
+    if any(row["why"] for row in rows):
+        cells["why"] = lambda row: shorten(str(row["why"]), WIDTH, placeholder="...")
     reporting.print_rows(Console(), rows, cells)
+    if failed:
+        reporting.say(f"trial {failed[0].number} failed: {failed[0].why}")
     reporting.say(f"all {len(trials)} trials in {directory / 'trials.csv'}, a picture in trials.png")
 
 

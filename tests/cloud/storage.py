@@ -45,6 +45,7 @@ class Storage(ThreadingHTTPServer):
     def __init__(self, directory: Path, buckets: Mapping[str, str]):
         super().__init__(("127.0.0.1", 0), Requests)
         self.directory, self.buckets = directory, dict(buckets)
+        self.hidden: set[str] = set()  # buckets of which a client may use the objects alone
         for name in buckets:
             (directory / name).mkdir(parents=True, exist_ok=True)
         self.scratch = Path(tempfile.mkdtemp(prefix=".uploads-", dir=directory.parent))  # renamed into place from here
@@ -170,6 +171,8 @@ class Requests(BaseHTTPRequestHandler):
                 self.copy(bucket, *map(unquote, copy.groups("")))
             elif place["rest"] is None:
                 self.only("GET")
+                if bucket in self.server.hidden:
+                    raise Problem(403, f"does not have storage.buckets.get access to {bucket}")
                 self.answer(200, self.server.describe_bucket(bucket))
             elif not name:
                 self.only("GET")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from jaxbandit._core.errors import InputError
 from jaxbandit.experiments.config import Config
 from jaxbandit.vertex.service import Vertex
 
@@ -54,6 +55,9 @@ class FakeVertex(Vertex):
     def tensorboard(self, name):
         return f"projects/1/locations/r/tensorboards/{name}"
 
+    def last_line(self, name, trial=None):
+        return "its last line"
+
     def logs(self, name, trial=None):
         return iter([name])
 
@@ -70,4 +74,6 @@ class FakeVertex(Vertex):
         return {name.removeprefix(f"{uri}/"): name for name in self.objects if name.startswith(f"{uri}/")}
 
     def read(self, uri):
+        if uri not in self.objects:
+            raise InputError(f"{uri} was refused: no such object")
         return self.objects[uri]

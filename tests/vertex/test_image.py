@@ -130,6 +130,16 @@ def test_an_unknown_accelerator_is_refused_in_one_line_before_anything_is_instal
     assert failed.value.stderr == f"ACCEL is '{accelerator}'; allowed: cpu, tpu, cuda12, cuda13\n"
 
 
+def test_any_user_may_write_the_cache_and_the_metric_file_of_a_trial(tmp_path: Path) -> None:
+    build = dockerfile.Build(ROOT, tmp_path, tmp_path / "venv", RUN_AS="1000")
+    for step in STEPS:
+        if step.keyword in ("ENV", "WORKDIR", "ARG") or (step.keyword, "chmod" in step.text) == ("RUN", True):
+            build.carry_out(step)
+    # CLOUD_ML_HP_METRIC_FILE names a file there: https://pypi.org/project/cloudml-hypertune
+    for place in ("/var/hypertune", "/var/cache/jaxbandit", "/work"):
+        assert build.at(place).stat().st_mode & 0o1777 == 0o1777, place
+
+
 @pytest.mark.image
 @pytest.mark.timeout(900)
 def test_the_steps_make_an_image_that_runs_a_simulation_and_has_the_sdk(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import jaxbandit
 from jaxbandit.experiments.config import read_config
 from tests.cloud.asking import wait_until
-from tests.command_line import SMALL, call, end, shell
+from tests.command_line import SMALL, call, end, shell, write_ratings
 from tests.vertex.laptop import BUCKET, LONG, QUICK, Laptop, assert_last_line, read, rows
 
 pytestmark = pytest.mark.slow
@@ -117,15 +117,20 @@ def test_a_preempted_training_goes_on_and_ends_with_the_same_numbers(laptop, tmp
 
 
 def test_failed_trials_are_tolerated_up_to_a_bound(laptop):
-    world = ("--env", "mf", "--training-loops", "2", "--steps-per-loop", "5", "--seeds", "1")
-    tune = ("--tune", "batch-size=discrete:8,16,5000", "--algorithm", "grid", "--trials", "3", "--parallel", "1")
-    result = laptop.ask("hpt", *world, *tune, "--max-failed", "2")  # synth-100k has fewer users than 5,000
+    world = ("--env", "mf", "--training-loops", "2", "--steps-per-loop", "5", "--seeds", "1", "--num-actions", "4")
+    tune = ("--tune", "batch-size=discrete:4,8,5000", "--algorithm", "grid", "--trials", "3", "--parallel", "1")
+    write_ratings(laptop.server.bucket(BUCKET) / "twelve-users.csv")
+    ratings = ("--ratings", f"gs://{BUCKET}/twelve-users.csv", "--rank-k", "3")
+    result = laptop.ask("hpt", *world, *ratings, *tune, "--max-failed", "2")
     assert result.status == 0, result
     trials = rows(laptop.launch / "trials.csv")
     assert [trial["state"] for trial in trials] == ["SUCCEEDED", "SUCCEEDED", "INFEASIBLE"]
     assert trials[2]["batch-size"] == "5000"
     assert "1 failed" in result.err
-    assert read(laptop.launch / "result.json")["parameters"]["batch-size"] in (8, 16)
+    assert "batch_size is 5000; the users of a batch are distinct and there are 12" in trials[2]["why"]
+    assert "trial 3 failed: " in result.err
+    assert "why" in result.out
+    assert read(laptop.launch / "result.json")["parameters"]["batch-size"] in (4, 8)
 
 
 def test_a_study_of_which_too_many_trials_fail_has_failed(laptop):
@@ -175,6 +180,46 @@ def test_a_job_that_takes_too_long_fails_by_its_timeout(laptop):
     result = laptop.ask("train", *LONG, "--timeout", "3s")
     assert result.status == 1
     assert "train has ended: failed" in result.err
+
+
+def test_a_job_that_was_ended_goes_on_from_its_checkpoints_also_from_another_machine(laptop, tmp_path):
+    def saved() -> int:  # rounds at the last checkpoint, of 150,000
+        places = laptop.server.bucket(BUCKET).glob(f"{tmp_path.name}/*/train/checkpoints/*.sha256")
+        return max((int(path.stem) for path in places), default=0)
+
+    training = (*LONG, "--training-loops", "300", "--checkpoint-every", "20")
+    assert laptop.ask("train", *training, "--detach").status == 0
+    wait_until(lambda: saved() >= 20_000, timeout=60)
+    assert laptop("cancel").status == 0
+    laptop.server.wait_for(laptop.jobs[0].message.name, "CANCELLED")
+    assert_last_line(laptop("wait", "--poll", "0.2"), 1, "train has ended: cancelled", "--again")
+    before = saved()
+    place = f"gs://{BUCKET}/{tmp_path.name}/{laptop.launch.name}"
+    (tmp_path / "other").mkdir()
+    other = Laptop(laptop.server, tmp_path / "other")
+    refused = other("resume", place, "--timeout", "1h")
+    assert_last_line(refused, 2, "timeout is given without again")
+    result = other("resume", place, "--again", "--timeout", "1h", "--machine", "cpu-8", "--poll", "0.2")
+    assert result.status == 0, result
+    _first, second = laptop.jobs
+    assert second.message.labels["jaxbandit-try"] == "2"
+    assert second.message.job_spec.worker_pool_specs[0].machine_spec.machine_type == "n1-standard-8"
+    lines = [line.text for line in laptop.server.lines if line.job == second.id]
+    begun = next(text for text in lines if text.startswith("simulating"))
+    assert int(begun.partition("%")[0].split()[-1]) >= 100 * before // 150_000
+    assert shell("run", *training, "--out", tmp_path / "home").status == 0
+    assert (other.launch / "train/metrics.csv").read_bytes() == (tmp_path / "home/metrics.csv").read_bytes()
+    again = laptop("resume", "--poll", "0.2")  # at home, where the second job is not known
+    assert again.status == 0, again
+    assert len(laptop.jobs) == 2
+    assert_last_line(laptop("resume", "--again"), 2, "again is given, but train is: succeeded")
+
+
+def test_a_bucket_that_hides_where_it_lies_is_a_warning(laptop):
+    with laptop.server.hiding(BUCKET):
+        result = laptop.ask("train", *QUICK)
+    assert result.status == 0, result
+    assert "may lie outside of us-central1: no storage.buckets.get" in result.err
 
 
 def test_a_launch_whose_answer_was_lost_is_found_again_and_not_created_twice(laptop):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import Failure, InputError
 from jaxbandit.cli import prepare
-from jaxbandit.vertex import cloud_runner, launch, service, state
+from jaxbandit.vertex import answers, cloud_runner, launch, state
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.cloud_file import changed
 from jaxbandit.vertex.local_runner import LocalRunner
@@ -141,6 +142,93 @@ def test_the_best_values_can_be_trained_with_later_on_another_machine(fake, caps
     assert_refused(call("launch", "best", "--then-train", "--final", "seeds=4"), "has a final training already")
 
 
+def fail_last(fake, state="JOB_STATE_FAILED"):
+    """Let every job look like this from now on but the first of a study."""
+    get = type(fake).get
+    last = list(fake.jobs)[-1]
+    fake.get = lambda name: get(fake, name) | ({"state": state} if name == last else {})
+
+
+def test_a_failed_final_training_has_another_job_on_another_machine(fake, tmp_path, monkeypatch):
+    launch.start(study(final=["seeds=3"]), detach=True)
+    launch.go_on(state.read_launch(None), detach=True)
+    assert stages(fake) == ["hptuning", "final"]
+    fail_last(fake)
+    with pytest.raises(Failure, match=r"final has ended: failed: .*: its last line; .*--again"):
+        launch.go_on(state.read_launch(None))
+    assert_refused(call("launch", "resume", "--machine", "l4x1"), "machine is given without again")
+    assert_refused(call("launch", "resume", "--again", "--machine", "h100x1"), "scheduling is standard of h100x1")
+    (home,) = Path("launches").iterdir()
+    monkeypatch.chdir(tmp_path / home)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr("jaxbandit.vertex.elsewhere.Buckets", lambda project: fake)
+    again = call("launch", "resume", f"gs://lab/{home.name}", "--again", "--machine", "l4x1", "--detach")
+    assert again.status == 0, again
+    assert "final: 1 x g2-standard-12 with 1 NVIDIA_L4" in again.err
+    assert stages(fake) == ["hptuning", "final", "final"]
+    final = list(fake.jobs.values())[-1]
+    assert final["labels"]["jaxbandit-try"] == "2"
+    assert final["jobSpec"]["workerPoolSpecs"][0]["machineSpec"]["machineType"] == "g2-standard-12"
+    monkeypatch.chdir(tmp_path)  # whose file knows of one try
+    launch.go_on(state.read_launch(None))
+    assert len(fake.jobs) == 3
+    assert state.read_launch(None).tries == {"final": 2}
+
+
+def test_the_answer_to_another_try_may_be_lost_too(fake):
+    launch.start(prepare.training(WHEEL, CLOUD), detach=True)
+    fail_last(fake)
+    fake.faults = [(Failure("no answer"), True)]
+    assert call("launch", "resume", "--again", "--detach").status == 1
+    assert call("launch", "resume", "--detach").status == 0
+    assert len(fake.jobs) == 2
+    assert state.read_launch(None).jobs["train"].endswith("/1")
+
+
+def test_a_study_is_not_begun_anew_by_again(fake):
+    launch.start(study(), detach=True)
+    fake.state = "JOB_STATE_CANCELLED"
+    assert_refused(call("launch", "resume", "--again"), "again is given for a study", "--then-train")
+    fake.state = "JOB_STATE_RUNNING"
+    assert_refused(call("launch", "resume", "--again"), "hptuning is: running")
+
+
+def test_a_launch_in_the_bucket_is_read_from_another_machine(fake, tmp_path, monkeypatch):
+    launch.start(study())
+    name = state.read_launch(None).name
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    monkeypatch.setattr("jaxbandit.vertex.elsewhere.Buckets", lambda project: fake)
+    best = call("launch", "best", f"gs://lab/{name}/")
+    assert json.loads(best.out)["parameters"] == {"alpha": 1.5}
+    assert call("launch", "logs", f"gs://lab/{name}").out == "projects/1/locations/r/hyperparameterTuningJobs/0\n"
+    assert state.read_launch(None).directory == Path("launches") / name
+    assert_refused(call("launch", "logs", "gs://lab/nobodys"), "gs://lab/nobodys/launch.json")
+    fake.objects["gs://lab/bad/launch.json"] = b'{"id": "1"}'
+    assert_refused(call("launch", "logs", "gs://lab/bad"), "gs://lab/bad/launch.json", "its digest is another")
+    fake.objects["gs://lab/bad/launch.json"] = sealed.sealed({"id": "1"})
+    assert_refused(call("launch", "logs", "gs://lab/bad"), "holds no launch")
+    other = replace(state.read_launch(None), identity="00000000")
+    fake.objects[f"gs://lab/else/{name}/launch.json"] = other.sealed
+    assert_refused(call("launch", "logs", f"gs://lab/else/{name}"), "holds another launch than gs://lab/else")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--env", "mf", "--batch-size", "1000"), "batch_size is 1000, and synth-100k has 943 users"),
+        (("--ratings", "synth-1m", "--num-actions", "4000"), "num_actions is 4000, and synth-1m has 3,800 items"),
+    ],
+)
+def test_batch_and_arms_are_held_against_data_sets_with_names(flags, words, fake):
+    with pytest.raises(InputError, match=words):
+        prepare.training(flags, CLOUD)
+    with pytest.raises(InputError, match=words):
+        prepare.tuning(flags, None, search(*TUNE))
+    assert prepare.training(("--env", "mf-per-arm", "--batch-size", "1000"), CLOUD)
+
+
 def test_a_study_that_was_cancelled_can_be_trained_from(fake):
     launch.start(study(), detach=True)
     fake.state = "JOB_STATE_CANCELLED"
@@ -263,10 +351,10 @@ def test_an_answer_that_is_no_refusal_is_no_bad_input():
         requests.ReadTimeout("x"),
         exceptions.Unknown("x"),
     ):
-        with pytest.raises(Failure), service._translated("it"):
+        with pytest.raises(Failure), answers.translated("it"):
             raise error
     for error in (exceptions.InvalidArgument("x"), exceptions.PermissionDenied("x"), exceptions.ResourceExhausted("x")):
-        with pytest.raises(InputError), service._translated("it"):
+        with pytest.raises(InputError), answers.translated("it"):
             raise error
 
 

@@ -221,7 +221,10 @@ def test_a_training_is_one_job_with_the_same_command_line(tmp_path, monkeypatch)
         "timeout": "14400s",
         "strategy": "SPOT",
         "restartJobOnWorkerRestart": False,
+        "disableRetries": False,
     }
+    assert body(prepare.training(WHEEL, cloud()))["jobSpec"]["scheduling"]["disableRetries"]  # a crash would repeat
+    assert not body(prepare.training(WHEEL, cloud(replicas=2)))["jobSpec"]["scheduling"]["disableRetries"]
     assert job["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"] == f"gs://lab/folder/{launch.name}/train"
     assert job["labels"]["jaxbandit-launch"] == launch.name
     assert not list(tmp_path.iterdir())
