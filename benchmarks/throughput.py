@@ -21,6 +21,7 @@ import jax
 import numpy_linucb
 from measuring import Report, lanes_runner, rates, timed
 
+from jaxbandit._core import processes
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
@@ -58,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--resident", type=int, help=argparse.SUPPRESS)  # the subprocess that `memory` starts
     arguments = parser.parse_args()
+    processes.use_all_cores()  # as the command line does
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
     if arguments.resident:
         print(json.dumps(resident(arguments.ratings, arguments.resident)))
