@@ -25,7 +25,7 @@ from jaxbandit._core import processes
 from jaxbandit._core.hyperparameters import hyperparameters
 from jaxbandit.agents import AGENTS
 from jaxbandit.data import load
-from jaxbandit.experiments.config import Config, checked
+from jaxbandit.experiments.config import Config, checked, takes_ratings
 from jaxbandit.experiments.world import build
 from jaxbandit.simulation.lanes import Simulation
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 def world_of(ratings: str, changes: dict[str, Any]) -> Simulation:
     settings = {**REFERENCE, **changes}
-    if settings.get("env") != WIDE["env"]:
+    if takes_ratings(settings.get("env", Config.env)):
         settings["ratings"] = ratings
     return build(checked(Config(**settings)))
 

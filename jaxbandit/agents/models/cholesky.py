@@ -6,6 +6,7 @@ each other end in no nan. Columns that take more than there is leave d_i < 0: th
 which is worse than the last place of M_ii in sums of many rounds, and the row takes and gives nothing any more.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -21,6 +22,7 @@ from jaxbandit.types import Traced
 LOOP_DIM = 64  # up to here one loop of d row sweeps; larger matrices are halved
 NOISE = 4.0  # of a diagonal element, in units of its last place
 SUMMED = 2.0**-6  # of a diagonal element: noise after 100,000 sums that are rounded alike
+CACHED = 2**15  # numbers of a matrix, from which on it has the cache of a CPU to itself
 MOST = 1e30  # by which an element is divided that should be zero
 WIDE, BLOCK, VECTOR = 48, 128, 16  # matrices: from here on side by side, so many of them, a multiple of so many
 
@@ -29,40 +31,82 @@ def inverse_cholesky(matrix: Float[Array, "d d"], least: Traced = 0.0) -> Float[
     """Inverse L^-1 of the Cholesky factor of one symmetric positive definite matrix.
 
     No eigenvalue of it is below `least`, hence no pivot; one that rounding has put there is raised to it.
-    Small ones by a loop of row sweeps, large ones by halves: all work is sweeps and matrix products, which vmap makes
+    Small ones by a loop of row sweeps, large ones by blocks: all work is sweeps and matrix products, which vmap makes
     wide, where LAPACK would take one matrix after the other.
     """
     noise = NOISE * jnp.finfo(matrix.dtype).eps * jnp.diagonal(matrix)
-    return _positive(_whiten(matrix, noise, jnp.maximum(noise, least)))
+    least = jnp.maximum(noise, least)
+    if matrix.shape[0] <= LOOP_DIM:
+        return _positive(_whiten(matrix, noise, least))
+    blocks = jax.custom_batching.sequential_vmap(_by_blocks) if matrix.size >= CACHED else _by_blocks
+    return platforms.choose(blocks, tpu=_by_blocks, cuda=_by_library)(matrix, noise, least)
 
 
 def _whiten(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
-    """Inverse Cholesky factor of what is left of a matrix, with the noise and the least pivot of every row.
+    """Inverse Cholesky factor of what is left of a small matrix, with the noise and the least pivot of every row.
 
     Elements of its diagonal are negative where the pivot was noise.
     """
-    dim = matrix.shape[0]
-    if dim <= LOOP_DIM:
-        return jnp.tril(platforms.choose(_sweep, tpu=_sweep_on_tpu, cuda=_sweep_unrolled)(matrix, noise, least))
-    return platforms.choose(_halved, cuda=_by_library)(matrix, noise, least)
+    return jnp.tril(platforms.choose(_sweep, tpu=_sweep_on_tpu, cuda=_sweep_unrolled)(matrix, noise, least))
 
 
 def _positive(whitener: Float[Array, "d d"]) -> Float[Array, "d d"]:
     return jnp.where(jnp.eye(whitener.shape[0], dtype=bool), jnp.abs(whitener), whitener)
 
 
-def _halved(matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]) -> Float[Array, "d d"]:
-    half, dim = matrix.shape[0] // 2, matrix.shape[0]
-    first = _whiten(matrix[:half, :half], noise[:half], least[:half])
-    diagonal = jnp.diagonal(first)
-    trust = jnp.where(diagonal > 0, jnp.maximum(1 - noise[:half] * diagonal**2, 0.0), 0.0)
-    below = einsum("ij,kj->ik", matrix[half:, :half], _positive(first))  # L21
-    below, left = _within(below, trust, jnp.diagonal(matrix)[half:], noise[half:])
-    rest = matrix[half:, half:] - einsum("ij,kj->ik", below, below)
-    rest = jnp.where(jnp.eye(dim - half, dtype=bool), left[:, None], rest)
-    second = _whiten(rest, noise[half:], least[half:])
-    corner = -einsum("ij,jk,kl->il", _positive(second), below, _positive(first))
-    return jnp.block([[first, jnp.zeros((half, dim - half), matrix.dtype)], [corner, second]])
+def _by_blocks(
+    matrix: Float[Array, "d d"], noise: Float[Array, " d"], least: Float[Array, " d"]
+) -> Float[Array, "d d"]:
+    """Eliminate [M | I] in place, as `_eliminate` does, block after block of columns: a loop is compiled once."""
+    dim = matrix.shape[0]
+    count = ceil_div(dim, LOOP_DIM)
+    size = ceil_div(dim, count)
+    rest = count * size - dim
+    noise, least = (jnp.pad(x, (0, rest)) for x in (noise, least))
+    left = jnp.pad(jnp.diagonal(matrix), (0, rest), constant_values=1.0)
+    column = jnp.arange(dim + rest, dtype=jnp.int32)[None]
+
+    def eliminate(block: int | Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, left = carry
+        here = _rows(block, size)
+        diagonal = jnp.where(jnp.eye(size, dtype=bool), here(left)[:, None], here(here(a).T).T)
+        signed = _whiten(diagonal, here(noise), here(least))
+        whitener, root = _positive(signed), jnp.diagonal(signed)
+        trust = jnp.where(root > 0, jnp.maximum(1 - here(noise) * root**2, 0.0), 0.0)
+        inside = (column >= block * size) & (column < (block + 1) * size)
+        identity = (column == here(column.T)).astype(a.dtype)
+        inverse = einsum("ij,jk->ik", whitener, jnp.where(column < block * size, here(a), identity))
+
+        def below(other: int | Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            a, left, taken = carry
+            there = _rows(other, size)
+            rows = there(a)
+            factor = einsum("ij,kj->ik", here(rows.T).T, whitener)
+            factor, rest = _within(factor, trust, there(left), there(noise))
+            taken = there(taken, factor)
+            rows = jnp.where(inside, 0.0, rows) - einsum("ij,jk->ik", factor, taken.T)
+            return there(a, rows), there(left, rest), taken
+
+        a, left, _ = jax.lax.fori_loop(block + 1, count, below, (here(a, inverse), left, inverse.T))
+        return a, left
+
+    carry = jnp.pad(matrix, ((0, rest), (0, rest))), left
+    if count == 2:
+        a, _ = eliminate(1, eliminate(0, carry))
+    else:
+        a, _ = jax.lax.fori_loop(0, count, eliminate, carry)
+    return jnp.tril(a[:dim, :dim])
+
+
+def _rows(block: int | Array, size: int) -> Callable[..., Array]:
+    """Read some rows of an array, or put others in their place."""
+
+    def rows(x: Array, new: Array | None = None) -> Array:
+        if new is None:
+            return jax.lax.dynamic_slice_in_dim(x, block * size, size)
+        return jax.lax.dynamic_update_slice_in_dim(x, new, block * size, axis=0)
+
+    return rows
 
 
 def _within(

@@ -102,12 +102,13 @@ def test_units_of_features_do_not_matter():
     np.testing.assert_allclose(scaled * units, whiteners(precision, 0.0), rtol=1e-6)
 
 
-def test_two_halves_equal_one_loop(monkeypatch):
+def test_blocks_equal_one_loop(monkeypatch):
     matrix = normal(0, 30, LOOP_DIM)
     matrix = matrix.T @ matrix + jnp.eye(LOOP_DIM)
     whole = inverse_cholesky(matrix, 1.0)
-    monkeypatch.setattr("jaxbandit.agents.models.cholesky.LOOP_DIM", 20)
-    np.testing.assert_allclose(inverse_cholesky(matrix, 1.0), whole, atol=1e-5)
+    for columns in (20, LOOP_DIM // 2):  # a loop over four blocks, the last filled up; and two blocks
+        monkeypatch.setattr("jaxbandit.agents.models.cholesky.LOOP_DIM", columns)
+        np.testing.assert_allclose(inverse_cholesky(matrix, 1.0), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("lanes", [(3,), (5, 60), (BLOCK + 1,)])
