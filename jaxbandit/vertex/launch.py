@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxbandit import reporting
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import Failure
 from jaxbandit._core.signals import Interrupted
 from jaxbandit.experiments import config, run_directory, sweep
@@ -143,7 +144,8 @@ def _write_best(runner: Runner, status: Status) -> dict[str, Json]:
     assert launch.study is not None
     name = launch.jobs.get("hptuning", launch.name)
     best = trials.best(launch.study, status.trials, name)
-    ran = json.loads(runner.read(f"{launch.output('hptuning')}/{best.number}/model/config.json"))
+    path = f"{launch.output('hptuning')}/{best.number}/model/config.json"
+    ran = sealed.read_bytes(runner.read(path), path, "allowed: the config of a trial, as it was written")
     flags = config.flag_values(config.checked(config.read_entries(ran)))
     content = {"study": name, **trials.describe(launch.study, best), "config": flags}
     runner.write(launch.best, (json.dumps(content, indent=2) + "\n").encode())

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from jaxbandit._core import sealed
 from jaxbandit._core.errors import InputError
 from jaxbandit.experiments.config import Config
 from jaxbandit.vertex.service import Vertex
@@ -36,7 +37,7 @@ class FakeVertex(Vertex):
         self.objects[f"{output}/model/summary.json"] = json.dumps({"final": {}}).encode()
         for place, settings in (("model", {}), ("1/model", {"alpha": 1.5})):
             config = asdict(Config(env="wheel", agent_settings=settings))
-            self.objects[f"{output}/{place}/config.json"] = json.dumps(config).encode()
+            self.objects[f"{output}/{place}/config.json"] = sealed.sealed(config)
         if fault:
             raise fault
         return name
