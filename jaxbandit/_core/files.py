@@ -7,6 +7,7 @@ written there. What a file holds is not known in this module.
 import contextlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 
@@ -16,11 +17,18 @@ from jaxbandit._core.errors import InputError
 
 MOUNT = "JAXBANDIT_GCS_MOUNT"  # variable of the environment: the directory that holds the mounted buckets
 SCHEME = "gs://"
+FOREIGN = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")  # of places that are not read or written: s3, az, https, hdfs
 
 
 def mounted(path: str) -> str:
-    """Return the path of gs://bucket/x under the mount; a bucket that is not mounted, and any other path, is kept."""
+    """Return the path of gs://bucket/x under the mount; a bucket that is not mounted, and any local path, is kept.
+
+    Raises:
+        InputError: a path of another scheme.
+    """
     if not path.startswith(SCHEME):
+        if FOREIGN.match(path):
+            raise InputError(f"{path!r} lies elsewhere; allowed: a path of this machine, or gs://BUCKET/PATH")
         return path
     bucket, slash, name = path.removeprefix(SCHEME).partition("/")
     directory = os.path.join(_mount(), bucket)

@@ -37,6 +37,8 @@ import annotated_types as at
 from jaxbandit._core.errors import InputError, refused_name
 
 MOST = 2**31 - 1  # of whole numbers: devices count in int32
+LEAST_SIZE, MOST_SIZE = 1.2e-38, 3.4e38  # of other numbers but 0: devices have float32
+SIZES = f"0, or {LEAST_SIZE} to {MOST_SIZE}"
 
 
 class Form(NamedTuple):
@@ -168,9 +170,16 @@ def parse(setting: Hyperparameter, value: object) -> Any:
     within = all(_holds(bound, number) for bound in setting.bounds for number in values)
     if not (typed in setting.choices if setting.kind == "choice" else within):
         raise _refusal(setting, value)
+    if setting.kind in ("float", "floats") and not all(_is_float32(number) for number in values if number is not None):
+        raise InputError(f"{setting.name} is {value!r}; allowed: {setting.allowed}, in float32: {SIZES}")
     if setting.kind in ("int", "ints") and any(number > MOST for number in values):
         raise _refusal(setting._replace(bounds=(*setting.bounds, at.Le(MOST))), value)
     return typed
+
+
+def _is_float32(number: float) -> bool:
+    """Whether devices see the number as one that is neither infinite nor, unless it is, zero."""
+    return number == 0 or LEAST_SIZE <= abs(number) <= MOST_SIZE
 
 
 def _refusal(setting: Hyperparameter, value: object) -> InputError:

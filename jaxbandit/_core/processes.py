@@ -59,6 +59,21 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
+def check_devices() -> None:
+    """Raise InputError where JAX finds no device of the platform that it was told to use."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where a plugin finds nothing
+        told = os.environ.get("JAX_PLATFORMS")
+        reason = (str(error).splitlines() or ["none was found"])[0]
+        raise InputError(
+            f"JAX_PLATFORMS is {told!r}, and there is no such device ({reason}); allowed: cpu, or a platform that is "
+            "installed and has a device"
+            if told
+            else f"JAX finds no device ({reason}); allowed: a device that no other process uses, or JAX_PLATFORMS=cpu"
+        ) from None
+
+
 class Address(NamedTuple):
     """Which process this is."""
 
@@ -86,7 +101,7 @@ def pool() -> Address | None:
         host = hosts["workerpool0"][0].rpartition(":")[0]
         if not host:
             raise ValueError
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         shown = " ".join(text.split())
         raise InputError(
             f"{CLUSTER} is {shown[:60]!r}; allowed: JSON with the hosts of workerpool0 and on in cluster, and task"

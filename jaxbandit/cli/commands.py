@@ -86,6 +86,7 @@ def evaluate(
     of_log = policy_from is None and given.get("config") is None
     if of_log and given.get("agent") is None:
         raise InputError("agent is missing; allowed: --agent NAME, --config FILE or --policy-from DIR")
+    _check_devices()
     _keep_programs()
     content = evaluation.evaluate(
         log,
@@ -112,6 +113,7 @@ def export_command(run: str, out: str | None, policy_seed: int) -> None:
     """
     from jaxbandit.policies import export
 
+    _check_devices()
     content = export.export(run, out, seed=policy_seed)
     config, place = content["config"], out or f"{run.rstrip('/')}/{export.DIRECTORY}"
     learned = f"{content['rounds']:,} of {config['training_loops'] * config['steps_per_loop']:,} rounds"
@@ -148,7 +150,14 @@ def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
     if distributed or processes.pool() is not None:
         processes.join()
     processes.use_all_cores()
+    processes.check_devices()
     _keep_programs()
+
+
+def _check_devices() -> None:
+    from jaxbandit._core import processes
+
+    processes.check_devices()
 
 
 def _job(asked: Any, out: str | None, name: str, resume: bool) -> AbstractContextManager[Any]:

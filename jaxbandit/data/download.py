@@ -14,6 +14,7 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from jaxbandit._core import locks
 from jaxbandit._core.errors import InputError, unknown
 from jaxbandit.data.registry import DATASETS
 
@@ -59,12 +60,19 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _progress_bar(progress) as bar:
-            _persist(url, part, md5, bar)
-        part.replace(target)
+        with locks.held(f"{target}.lock", _say_who):
+            if target.is_file():  # another process has just got it
+                return target
+            with _progress_bar(progress) as bar:
+                _persist(url, part, md5, bar)
+            part.replace(target)
     except OSError as error:
         raise _refused(target.parent, error) from error
     return target
+
+
+def _say_who(who: str) -> None:
+    Console(stderr=True).print(f"waiting for {who}, which downloads it", highlight=False)
 
 
 def _persist(url: str, part: Path, md5: str, bar: Progress) -> None:

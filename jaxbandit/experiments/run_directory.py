@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple, cast
 
 from etils import epath
 
-from jaxbandit._core import processes, sealed
+from jaxbandit._core import locks, processes, sealed
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted
+from jaxbandit._core.files import mounted, writing
 from jaxbandit._core.fitting import misfit
 from jaxbandit.experiments import config as configs
 from jaxbandit.experiments import interaction_log, sweep_config
@@ -19,6 +20,7 @@ from jaxbandit.experiments.sweep_config import SweepConfig
 from jaxbandit.reporting.summary import Summary
 
 CHECKPOINTS = "checkpoints"
+LOCK = ".running.tmp"  # whoever is at work in a directory
 
 
 class Places(NamedTuple):
@@ -39,17 +41,28 @@ class Places(NamedTuple):
 
 
 def places(out: str | Places) -> Places:
-    """Lay a run out in one directory, unless it is laid out already."""
+    """Lay a run out in one directory, unless it is laid out already.
+
+    Raises:
+        InputError: its path is one of another scheme than gs://, or no Unicode, as checkpoints need it.
+    """
     if isinstance(out, Places):
         return out
+    try:
+        os.path.abspath(out).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"out is {os.path.abspath(out)!r}, which is no text in UTF-8; allowed: a path that is"
+        ) from None
     directory = epath.Path(mounted(out))
     return Places(directory, directory / CHECKPOINTS, directory / "tensorboard")
 
 
-def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Summary | None:
+def check_free(config: Config | SweepConfig, places: Places, resume: bool, *, ours: bool = False) -> Summary | None:
     """Check that a directory is free for a run, or holds the one that is to be resumed.
 
-    The summary is returned if that one has finished, None if there is something to simulate.
+    The summary is returned if that one has finished, None if there is something to simulate. `ours`: it is this process
+    that is at work in the directory.
 
     Raises:
         InputError: the directory holds other files, another run, or this one although it is not to be resumed.
@@ -76,6 +89,8 @@ def check_free(config: Config | SweepConfig, places: Places, resume: bool) -> Su
         )
     if not resume:
         raise InputError(f"out is {name!r}, which holds this run already; allowed: --resume, or another directory")
+    if not ours and (who := locks.holder(str(directory / LOCK))):
+        raise _held(directory, who)
     configs.check_data(_base(kept).fingerprints, _base(config).fingerprints)
     return read_summary(directory / "summary.json")
 
@@ -95,26 +110,50 @@ def claimed(config: Config | SweepConfig, places: Places, resume: bool, beside: 
         InputError: the directory cannot be written, or another process has taken it since it was checked.
     """
     existed = places.results.exists()
-    processes.by_first(lambda: _claim(config, places, resume, existed, beside))
+    with ExitStack() as lock:
+        processes.by_first(lambda: _claim(config, places, resume, existed, beside, lock))
+        try:
+            yield
+        except BaseException:
+            lock.close()
+            if processes.is_first() and not can_resume(places.checkpoints):
+                _clear(places, keep=existed)
+            raise
+
+
+def _claim(
+    config: Config | SweepConfig,
+    places: Places,
+    resume: bool,
+    existed: bool,
+    beside: Mapping[str, object],
+    lock: ExitStack,
+) -> None:
+    if existed:
+        check_free(config, places, resume)
+    else:
+        _make(places.results)
+    with writing(places.results):
+        lock.enter_context(locks.held(str(places.results / LOCK), partial(_refuse_held, places.results)))
+    if existed:  # now that nobody else can take it
+        check_free(config, places, resume, ours=True)
     try:
-        yield
+        sealed.write(places.results / "config.json", {**asdict(config), **beside})
     except BaseException:
-        if processes.is_first() and not can_resume(places.checkpoints):
+        lock.close()
+        if not can_resume(places.checkpoints):
             _clear(places, keep=existed)
         raise
 
 
-def _claim(
-    config: Config | SweepConfig, places: Places, resume: bool, existed: bool, beside: Mapping[str, object]
-) -> None:
-    check_free(config, places, resume)
-    if not existed:
-        _make(places.results)
-    try:
-        sealed.write(places.results / "config.json", {**asdict(config), **beside})
-    except BaseException:
-        _clear(places, keep=existed)
-        raise
+def _held(directory: epath.Path, who: str) -> InputError:
+    return InputError(
+        f"out is {str(directory)!r}, in which {who} is at work; allowed: wait for its end, or another directory"
+    )
+
+
+def _refuse_held(directory: epath.Path, who: str) -> None:
+    raise _held(directory, who)
 
 
 def _kept(directory: epath.Path) -> Config | SweepConfig:

@@ -95,7 +95,7 @@ def trained_state(
     """Read the agent's state of one seed from the last checkpoint of a run, `simulation` as `build` makes it.
 
     Raises:
-        InputError: the checkpoint is damaged, or of another program.
+        InputError: the checkpoint is damaged, or of another program, or the agent has diverged.
     """
     directory = epath.Path(run)
     samples = interaction_log.choose_samples(directory, resume=True, begun=True, log=False, samples=None)
@@ -108,7 +108,14 @@ def trained_state(
     saved, _ = _checkpoints(run, checkpoints).restore(last_round(run, checkpoints), (like, sums))
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[seed]), saved.carry.agent)
     state = state.agent if samples else state
-    return state.agent if trained.delay else state
+    state = state.agent if trained.delay else state
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(leaf))):
+            raise InputError(
+                f"run is {run!r}, whose {trained.agent} of seed {seed} has diverged: what it has learned is nan or "
+                "infinite; allowed: a run, or a seed, that is finite at its end"
+            )
+    return state
 
 
 def _checkpoints(run: str, checkpoints: str | None) -> Checkpoints:

@@ -29,6 +29,13 @@ def print_table(summary: Summary, *, agent: str, directory: str, console: Consol
     for cells in _rows(summary, agent):
         table.add_row(*(Text(cell) for cell in cells), style="bold" if cells[0] == agent else "")
     _print_columns(console, table)
+    if lost := summary.get("diverged"):
+        print_plain(
+            console,
+            f"warning: {agent} diverged in {lost} of {seeds} seeds: what it has learned is nan or infinite; a smaller "
+            "learning rate, or settings nearer to their defaults, may help",
+            "yellow",
+        )
     if seeds > 1:
         print_plain(console, f"mean ± standard error over {seeds} seeds", "dim")
     print_plain(

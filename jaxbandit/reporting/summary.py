@@ -38,6 +38,7 @@ class Summary(Totals):
     seeds: int
     final: dict[str, Estimate]
     baselines: dict[str, Estimate]
+    diverged: NotRequired[int]  # seeds that are not finite at their end
     world: NotRequired[Mapping[str, Fact]]
     device: NotRequired[dict[str, str | int]]
     sweep: NotRequired[SweepSummary]
@@ -64,6 +65,7 @@ def summarize(curves: Curves, *, compile_seconds: float, run_seconds: float, sim
         "seeds": lanes,
         "final": {name: estimate(values) for name, values in final_lanes(curves).items()},
         "baselines": {name: estimate(values) for name, values in _baseline_lanes(curves).items()},
+        "diverged": int(np.sum(~np.isfinite(curves.sums.regret[-1]))),
         "seconds": {"compile": compile_seconds, "run": run_seconds},
         "interactions_per_second": _rate(served if simulated is None else simulated, run_seconds),
     }

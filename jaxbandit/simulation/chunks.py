@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from jaxbandit._core import processes
 from jaxbandit.simulation import lane_order
@@ -23,6 +24,7 @@ POINTS = 100  # evenly spaced points of the learning curves; up to as many again
 POINTS_PER_CALL = 2  # that one call of the program computes: progress is shown, and signals are met, between calls
 SAVING_SHARE = 0.1  # of the time that saving may take where nobody has said how often to save
 TRACED_CALLS = 3
+OF_AGENT = ("average_return", "regret", "suboptimal_arms")  # metrics that an agent's choices make
 
 
 class Work(NamedTuple):
@@ -140,8 +142,10 @@ def advance(
     while not is_finished(work, state):
         trace()
         began = time.perf_counter()
-        state = _call(work, state)
+        tile, state = state.tile, _call(work, state)
         seconds += time.perf_counter() - began
+        if state.tile > tile:
+            _mark_diverged(work, state, tile)
         watch(state)
         now = rounds_done(work, state)
         waited = time.perf_counter() - saved_at
@@ -216,6 +220,26 @@ def _call(work: Work, state: State) -> State:
     values = np.stack(processes.gather(metrics)).astype(np.float64)[:, row, column, : done - state.done]
     state.sums[:, state.done : done, tile.config[row, column], tile.seed[row]] = values.swapaxes(1, 2)
     return State(carry, state.sums, state.tile + done // last, done % last)
+
+
+def _mark_diverged(work: Work, state: State, tile: int) -> None:
+    """Write nan over the last point of lanes whose agents have come to numbers that are not finite.
+
+    Such an agent goes on choosing, at random or always alike, and what that earns would pass for a result.
+    """
+    leaves = [x for x in jax.tree.leaves(state.carry.agent) if jnp.issubdtype(x.dtype, jnp.floating)]
+    if not leaves:
+        return
+    seed, config = work.tiles[tile]
+    row, column = np.nonzero((config >= 0) & ~processes.gather(_are_finite(leaves)))
+    chosen = [RoundMetrics._fields.index(name) for name in OF_AGENT]
+    for lane in zip(config[row, column], seed[row], strict=True):
+        state.sums[chosen, -1, *lane] = np.nan
+
+
+@jax.jit
+def _are_finite(leaves: list[Array]) -> Bool[Array, "R C"]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x), axis=tuple(range(2, x.ndim))) for x in leaves]), axis=0)
 
 
 def _end_of_call(work: Work, done: int) -> int:

@@ -2,6 +2,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,14 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+def test_of_five_that_fetch_at_once_one_downloads_and_all_have_it(mirror, tmp_path, monkeypatch) -> None:
+    fetching = [pool.submit(fetch, "ml-100k", progress=False) for pool in [ThreadPoolExecutor(5)] for _ in range(5)]
+    paths = {one.result(timeout=60) for one in fetching}
+    assert [path.read_bytes() for path in paths] == [mirror.content]
+    assert mirror.asked == [None]
+    assert left_over(tmp_path) == ["ml-100k.zip"]
 
 
 def left_over(tmp_path: Path) -> list[str]:

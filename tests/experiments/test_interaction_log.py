@@ -1,6 +1,7 @@
 """The log of a run: what is in it, how likely each action was, and that no interruption leaves a trace in it."""
 
 import json
+import shutil
 import threading
 from contextlib import contextmanager
 from functools import cache, partial
@@ -298,3 +299,29 @@ def test_a_log_with_missing_rounds_or_a_damaged_file_is_refused(per_arm, tmp_pat
         path.unlink()
     with pytest.raises(InputError, match="no round is finished"):
         log_reader.open_log(interaction_log.epath.Path(tmp_path))
+
+
+def test_a_run_killed_before_its_log_was_begun_is_logged_when_it_is_resumed(tmp_path, monkeypatch):
+    small = ("--env", "wheel", "--batch-size", 8, "--training-loops", 2, "--steps-per-loop", 2, "--seeds", 1)
+
+    def die(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxbandit.experiments.run_directory._clear", lambda *args, **options: None)  # as SIGKILL does
+        patch.setattr(interaction_log.Log, "begin", die)
+        call("run", *small, "--log-interactions", "--propensity-samples", 7, "--out", tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert call("run", "--resume", "--out", tmp_path / "run").status == 0
+    assert read(tmp_path / "run").height == 32
+    header = json.loads((tmp_path / "run/interactions/log.json").read_text())
+    assert header["propensity_samples"] == 7
+
+
+def test_a_log_whose_header_is_gone_is_not_begun_anew_in_the_middle(per_arm, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "CHUNK_BYTES", 13 * 3 * 8 * 4 * (4 + 1 + 7 * 5 + 4))
+    run = tmp_path / "run"
+    shutil.copytree(per_arm, run)
+    (run / "summary.json").unlink()
+    (run / "interactions" / "log.json").unlink()
+    assert_refused(call("run", "--resume", "--out", run), "log.json", "is missing", "allowed: a new run")
