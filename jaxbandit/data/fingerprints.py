@@ -33,7 +33,7 @@ def note(path: str, content: Ratings | Labelled, **options: object) -> None:
     """Note the fingerprint of what was read at a path with these options. Generated ratings have no file."""
     found = _noted.get()
     if found is not None and path not in WORLDS:
-        given = (f" {name}={value}" for name, value in sorted(options.items()) if value not in (None, False))
+        given = (f" {name}={value}" for name, value in sorted(options.items()) if value is not None)
         found[path + "".join(given)] = fingerprint(content)
 
 

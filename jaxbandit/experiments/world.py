@@ -41,8 +41,9 @@ def make_environment(config: WorldConfig) -> tuple[Environment, PyTree]:
         InputError: the ratings cannot be read, or settings do not go together.
     """
     ratings = [load(config.ratings, **config.reading)] if takes_ratings(config.env) else []
+    chosen = {name: value for name, value in config.reading.items() if value != getattr(Config, name)}
     for one in ratings:
-        fingerprints.note(config.ratings, one, **config.reading)
+        fingerprints.note(config.ratings, one, **chosen)
     return ENVIRONMENTS[config.env](*ratings, **config.env_settings)
 
 
