@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,11 @@ from jaxbandit.data.text import places_of
 
 SAMPLE = 100  # objects whose keys are the columns
 ALLOWED = 'an object in each line, as {"user": 1, "item": 2, "rating": 3}'
+
+
+def is_json(text: bytes) -> bool:
+    """Whether a text begins as an object does, in Python's notation too, or as a list of objects."""
+    return re.match(rb"""\s*(\[\s*)?\{\s*["'}]""", text) is not None
 
 
 def read_json_lines(file: str, text: bytes, reading: Reading) -> Table:

@@ -13,7 +13,7 @@ from jaxbandit._core.files import mounted
 from jaxbandit._core.places import check_place
 from jaxbandit.data.columns import place
 from jaxbandit.data.dialect import is_number, recognise
-from jaxbandit.data.json_lines import read_keys
+from jaxbandit.data.json_lines import is_json, read_keys
 from jaxbandit.data.parquet import guarded
 from jaxbandit.data.rows import Layout, read_rows
 from jaxbandit.data.streams import open_bytes, read_unpacked, without_packing
@@ -57,7 +57,7 @@ def read_columns(what: str, path: str, names: Sequence[str], numeric: str) -> Na
     text = utf8_lines(file, raw, None)
     if not text or text.isspace():
         raise InputError(f"{what} {path!r} is empty; allowed: rows of actions, rewards and propensities")
-    if text[:1000].lstrip()[:1] == b"{":
+    if is_json(text):
         frame, line = read_keys(file, text, lambda keys: [keys[_at(file, keys, name, len(keys))] for name in names])
         return Named(file, frame.rename(dict(zip(frame.columns, names, strict=True))), line)
     return _read_text(file, text, names, numeric)

@@ -9,7 +9,7 @@ from jaxbandit.data.columns import COMMON, Columns
 from jaxbandit.data.delimited import read_delimited
 from jaxbandit.data.files import Source, open_source, ratings_files
 from jaxbandit.data.implicit import as_implicit
-from jaxbandit.data.json_lines import read_json_lines
+from jaxbandit.data.json_lines import is_json, read_json_lines
 from jaxbandit.data.parquet import read_parquet
 from jaxbandit.data.ratings import Ratings
 from jaxbandit.data.tables import Reading, Table, join
@@ -93,6 +93,6 @@ def read_table(file: str, raw: bytes, reading: Reading) -> Table:
     text = utf8_lines(file, raw, reading.encoding)
     if not text or text.isspace():
         raise InputError(f"{file}: empty file: allowed: a table with a user, an item and a rating in each row")
-    if text[:1000].lstrip()[:1] in (b"{", b"["):
+    if is_json(text):
         return read_json_lines(file, text, reading)
     return read_delimited(file, text, reading)

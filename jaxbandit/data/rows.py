@@ -6,6 +6,7 @@ of RFC 4180, lines are split here, and the number of rows always has to be that 
 
 import contextlib
 import io
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from jaxbandit.data.dialect import BLANKS, is_number, split
 from jaxbandit.data.quotes import Lines, Ragged, lines_of, without_quotes
 from jaxbandit.data.text import places_of
 
+RUNS = re.compile(rb'"[^"\n]*"|[ \t]+')
 UNITS = "\x1f\x1e\x1d\x1c"  # separators of ASCII, which no text should hold
 
 
@@ -87,7 +89,10 @@ def _start(raw: bytes, skip: int) -> int:
 
 def _one_byte(layout: Layout, body: bytes) -> tuple[Layout, bytes]:
     """Put one byte in place of '::' and of runs of blanks."""
-    if layout.separator == BLANKS:
+    if layout.separator == BLANKS and b'"' in body:  # runs within quotes stay
+        body = RUNS.sub(lambda run: run[0] if run[0].startswith(b'"') else b" ", body)
+        body = body.replace(b"\n ", b"\n").replace(b" \n", b"\n").replace(b" \r\n", b"\n").strip(b" ")
+    elif layout.separator == BLANKS:
         body = body.replace(b"\t", b" ")
         while b"  " in body:
             body = body.replace(b"  ", b" ")

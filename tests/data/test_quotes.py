@@ -67,6 +67,11 @@ def test_quotes_around_ids_and_ratings_are_no_part_of_them(tmp_path: Path) -> No
     assert rows_of(tmp_path, text) == [("u1", "a", 4), ("u2", "b, c", 3)]
 
 
+def test_blanks_within_quotes_are_kept(tmp_path: Path) -> None:
+    text = '"user"  "item"\t"rating"\n "a  b"   "x"  4\n"a b"\t"x y" 3 \n'
+    assert rows_of(tmp_path, text) == [("a  b", "x", 4), ("a b", "x y", 3)]
+
+
 def test_a_field_of_any_length_is_read(tmp_path: Path) -> None:
     long = "x" * 6_000_000
     assert rows_of(tmp_path, f'user,item,rating,text\n1,2,3,"{long}"\n2,3,4,{long}"\n') == [(1, 2, 3), (2, 3, 4)]

@@ -135,10 +135,11 @@ def test_an_encoding_is_told_or_named_by_a_mark(tmp_path: Path) -> None:
         ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1, "item": 2, "rating"\n', "row 2: no JSON object"),
         ("user,item,rating\n1,10,\n2,10,\n", "row 2: rating is missing"),
         ("user,item,rating\n1,10,true\n2,10,\n", "row 2: rating = true"),
-        ("[1]\n", "row 1: no JSON object"),
+        ('[{"user": 1}]\n', "row 1: no JSON object"),
         ("{'user': 1}\n", "row 1: no JSON object"),
         ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1, "item": 2}\n', "row 2: rating is missing"),
-        ("[" * 100_000, "row 1: no JSON object"),
+        ('{"user":' * 100_000, "row 1: no JSON object"),
+        ("[" * 100_000, "no user column is recognised"),
     ],
 )
 def test_what_may_be_read_wrongly_is_refused(text: str, said: str, tmp_path: Path) -> None:
@@ -147,6 +148,7 @@ def test_what_may_be_read_wrongly_is_refused(text: str, said: str, tmp_path: Pat
 
 def test_ids_may_begin_with_the_sign_of_a_comment(tmp_path: Path) -> None:
     assert rows_of(tmp_path, "#a,10,4\n#b,20,5\n") == [("#a", 10, 4), ("#b", 20, 5)]
+    assert rows_of(tmp_path, "{,10,4\n[,20,5\n") == [("{", 10, 4), ("[", 20, 5)]
     assert rows_of(tmp_path, 'user,item,rating\nx,10,4\n"#b",20,5\n') == [("x", 10, 4), ("#b", 20, 5)]
 
 
