@@ -21,6 +21,7 @@ from typing import Any, Self
 import grpc
 
 from .cloud.calls import PROJECT, Calls, identity
+from .cloud.control import Control
 from .cloud.entries import LoggingService
 from .cloud.image import read_image
 from .cloud.jobs import JobService
@@ -58,6 +59,7 @@ class VertexServer:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._guard = Guard()
         self._storage = Storage(self._directory / "buckets", self._locations)
+        self.control = Control()
         self._tracking = TensorboardService(self.region), MetadataService(self.region)
         boards, metadata = self._tracking
         self._service = JobService(self._site(), self._storage.buckets, boards.tensorboards, self._seed)
@@ -82,6 +84,7 @@ class VertexServer:
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(roots),
             "JAXBANDIT_VERTEX_ENDPOINT": f"localhost:{self._vertex.port}",
             "JAXBANDIT_LOGGING_ENDPOINT": f"localhost:{self._logging.port}",
+            "JAXBANDIT_CONTROL_ENDPOINT": f"http://127.0.0.1:{self.control.server_port}",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self._storage.server_port}",
         }
 
@@ -92,6 +95,7 @@ class VertexServer:
         self._vertex.close()
         self._logging.close()
         self._storage.close()
+        self.control.close()
         self._guard.close()
         crashes = [*self._calls.crashes, *self._service.crashes]
         if crashes and error is None:

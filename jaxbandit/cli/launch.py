@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from jaxbandit._core.errors import InputError
+from jaxbandit._core.errors import Failure, InputError
 from jaxbandit.vertex.cloud import PAIRS, SWITCHES, WORDS, Cloud
 
 PASSED_ON = {"ignore_unknown_options": True}
@@ -131,6 +131,27 @@ def local(rest: tuple[str, ...], name: str | None, **given: Any) -> None:
     from jaxbandit.vertex import launch
 
     launch.start(prepare.tuning(rest, None, prepare.study(rest, given), _final(given), name))
+
+
+@launch.command()
+@_cloud_flags
+@click.option("--parallel", type=click.IntRange(1), default=1, show_default=True, help="jobs side by side")
+@click.option("--setup", is_flag=True, help="print all commands from an empty project to the first job; ask nothing")
+def doctor(parallel: int, setup: bool, **given: Any) -> None:
+    """Look whether a job could run: services, bucket, image, roles, quota. Each line ends with what mends it."""
+    from jaxbandit.vertex import cloud_file
+    from jaxbandit.vertex import doctor as looks
+
+    where = cloud_file.read_cloud(given["cloud"], {name: given[name] for name in WORDS})
+    if setup:
+        click.echo("\n".join(looks.setup(where, given["cloud"])))
+        return
+    wrong = 0
+    for finding in looks.look(where, parallel):
+        click.echo(str(finding))
+        wrong += finding.state == "no"
+    if wrong:
+        raise Failure(f"{wrong} {'thing is' if wrong == 1 else 'things are'} missing: see the lines that begin with no")
 
 
 @launch.command()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from jaxbandit._core.errors import Failure, InputError
 
+ANSWER = 60.0  # seconds to wait for an answer; a creation is never sent twice
 PATIENCE = 600.0  # seconds for which a question is asked again while the service does not answer
 
 

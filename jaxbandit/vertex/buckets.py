@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
-from jaxbandit.vertex.answers import PATIENCE, translated
+from jaxbandit.vertex.answers import ANSWER, PATIENCE, translated
 
 
 class Buckets:
@@ -40,6 +40,12 @@ class Buckets:
                 return
         if bucket.location.lower() != self.region:
             raise InputError(f"bucket is {uri!r}, which lies in {bucket.location}; allowed: one in {self.region}")
+
+    def permissions(self, uri: str, wanted: list[str]) -> list[str]:
+        """Which of these permissions the caller has on a bucket."""
+        with translated(uri):
+            bucket = self._storage.bucket(uri.removeprefix("gs://").partition("/")[0])
+            return list(bucket.test_iam_permissions(wanted, timeout=ANSWER))
 
     def claim(self, uri: str, content: bytes) -> bool:
         """Put an object into the bucket unless there is one; return whether this has happened."""

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.vertex.answers import PATIENCE, translated
+from jaxbandit.vertex.answers import ANSWER, PATIENCE, translated
 from jaxbandit.vertex.buckets import Buckets
 from jaxbandit.vertex.requests import TUNING
 from jaxbandit.vertex.trainer import experiments
 from jaxbandit.vertex.wire import JobJson, Json
 
-ANSWER = 60.0  # seconds to wait for an answer; a creation is never sent twice
 ENTRIES, FEW = 1000, 20  # of logs at a time
 
 

@@ -23,7 +23,7 @@ import google_crc32c
 from .calls import NUMBER, Refusal, page
 
 _OBJECTS = re.compile(
-    r"(?P<kind>/storage|/download/storage|/upload/storage)/v1/b/(?P<bucket>[^/]+)(?P<rest>/o(?:/.*)?)?"
+    r"(?P<kind>/storage|/download/storage|/upload/storage)/v1/b/(?P<bucket>[^/]+)(?P<rest>/o(?:/.*)?|/iam/testPermissions)?"
 )
 # Names of objects have no slash in an address: it is written %2F there.
 _COPY = re.compile(r"/o/([^/]+)/(?:(rewriteTo)/b/([^/]+)|moveTo)/o/([^/]+)")
@@ -166,6 +166,11 @@ class Requests(BaseHTTPRequestHandler):
             bucket, name = unquote(place["bucket"]), unquote((place["rest"] or "")[len("/o/") :])
             if place["kind"] == "/upload/storage":
                 self.upload(bucket, query, body)
+            elif place["rest"] == "/iam/testPermissions":
+                self.only("GET")
+                self.server.known(bucket)
+                asked = [value for name, value in parse_qsl(address.query) if name == "permissions"]
+                self.answer(200, {"permissions": [] if bucket in self.server.hidden else asked})
             elif copy := _COPY.fullmatch(place["rest"] or ""):
                 self.only("POST")
                 self.copy(bucket, *map(unquote, copy.groups("")))
