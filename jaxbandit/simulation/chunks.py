@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import PyTree
 
 from jaxbandit._core import processes
 from jaxbandit.simulation import lane_order
@@ -227,19 +227,15 @@ def _mark_diverged(work: Work, state: State, tile: int) -> None:
 
     Such an agent goes on choosing, at random or always alike, and what that earns would pass for a result.
     """
-    leaves = [x for x in jax.tree.leaves(state.carry.agent) if jnp.issubdtype(x.dtype, jnp.floating)]
-    if not leaves:
-        return
     seed, config = work.tiles[tile]
-    row, column = np.nonzero((config >= 0) & ~processes.gather(_are_finite(leaves)))
+    lost = np.zeros(config.shape, bool)
+    for leaf in jax.tree.leaves(state.carry.agent):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):  # here and not on the device: nothing is compiled for it
+            lost |= ~np.isfinite(processes.gather(leaf)).all(axis=tuple(range(2, leaf.ndim)))
+    row, column = np.nonzero((config >= 0) & lost)
     chosen = [RoundMetrics._fields.index(name) for name in OF_AGENT]
     for lane in zip(config[row, column], seed[row], strict=True):
         state.sums[chosen, -1, *lane] = np.nan
-
-
-@jax.jit
-def _are_finite(leaves: list[Array]) -> Bool[Array, "R C"]:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x), axis=tuple(range(2, x.ndim))) for x in leaves]), axis=0)
 
 
 def _end_of_call(work: Work, done: int) -> int:

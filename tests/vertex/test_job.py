@@ -21,6 +21,7 @@ from jaxbandit.reporting import EventLog
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.metrics import Curves, RoundMetrics
 from tests.command_line import SMALL, Result, assert_refused, call, end, hashes, shell, start, write_ratings
+from tests.support import assert_input_error
 from tests.vertex.bucket import Bucket
 
 LONG = ("--env", "wheel", "--batch-size", "16", "--steps-per-loop", "50", "--seeds", "2", "--training-loops", "120")
@@ -149,8 +150,9 @@ def test_only_buckets_that_are_mounted_are_looked_for_under_the_mount(bucket, mo
     monkeypatch.setenv("JAXBANDIT_GCS_MOUNT", str(bucket.mount))
     assert mounted("gs://bucket/a/b/") == f"{bucket.mount}/bucket/a/b/"
     assert mounted("gs://bucket") == f"{bucket.mount}/bucket"
-    for path in ("gs://other/a", "gs://../a", "gs:///a", "bucket/a", str(bucket.mount), "s3://bucket/a", ""):
+    for path in ("gs://other/a", "gs://../a", "gs:///a", "bucket/a", str(bucket.mount), ""):
         assert mounted(path) == path
+    assert_input_error(lambda: mounted("s3://bucket/a"), "s3://bucket/a", "gs://BUCKET/PATH")
     assert in_bucket("gs://other/a")
     assert in_bucket(f"{bucket.mount}/bucket/a")
     assert not in_bucket(f"{bucket.mount}2/bucket/a")
