@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import click
@@ -87,7 +86,9 @@ def evaluate(
     if of_log and given.get("agent") is None:
         raise InputError("agent is missing; allowed: --agent NAME, --config FILE or --policy-from DIR")
     _check_devices()
-    _keep_programs()
+    from jaxbandit.experiments import programs
+
+    programs.keep()
     content = evaluation.evaluate(
         log,
         chosen_config(ctx),
@@ -151,7 +152,9 @@ def _prepare(out: str | None, resume: bool, distributed: bool) -> None:
         processes.join()
     processes.use_all_cores()
     processes.check_devices()
-    _keep_programs()
+    from jaxbandit.experiments import programs
+
+    programs.keep()
 
 
 def _check_devices() -> None:
@@ -170,25 +173,3 @@ def _job(asked: Any, out: str | None, name: str, resume: bool) -> AbstractContex
     from jaxbandit.experiments.job import at_home
 
     return nullcontext(at_home(out or new, resume))
-
-
-def _keep_programs() -> None:
-    """Keep compiled programs on disk: the next run of the same shape starts at once. Harmless where that fails."""
-    import platform
-    import warnings
-
-    import jax
-
-    from jaxbandit.data import cache_dir
-
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        return
-    # Programs are compiled for the processor at hand, and a home directory may be shared by several.
-    directory = Path(cache_dir()) / "programs" / (platform.node() or "local")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(directory, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        warnings.filterwarnings("ignore", message=".*persistent compilation cache", category=UserWarning)

@@ -181,7 +181,8 @@ def _check_sizes(chosen: Config) -> None:
 def _check_files(chosen: Config) -> None:
     """Raise InputError where the container would look for data that are on this machine alone."""
     made = [name for name, data in DATASETS.items() if data.source == "generated"]
-    files = {"ratings": (chosen.ratings, made)} if takes_ratings(chosen.env) else {}
+    fetched = [name for name, data in DATASETS.items() if data.downloadable]  # which the launcher puts into the bucket
+    files = {"ratings": (chosen.ratings, made + fetched)} if takes_ratings(chosen.env) else {}
     if "data" in chosen.env_settings:
         files["data"] = (str(chosen.env_settings["data"]), list(SHIPPED))
     for name, (path, there) in files.items():

@@ -11,18 +11,21 @@ import urllib.request
 from pathlib import Path
 
 import platformdirs
+from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from jaxbandit._core import locks
 from jaxbandit._core.errors import InputError, unknown
+from jaxbandit._core.files import mounted, write_bytes
 from jaxbandit.data.registry import DATASETS
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens"  # env JAXBANDIT_MOVIELENS_URL names a mirror
 TIMEOUT = 30.0  # seconds without a byte
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before each retry
+ELSEWHERE = "JAXBANDIT_DATA"  # variable of the environment: a directory or gs:// place of zips that were fetched
 CHUNK = 1 << 18  # bytes
-ELSEWHERE = "a directory with room, chosen by env JAXBANDIT_CACHE"
+ROOM = "a directory with room, chosen by env JAXBANDIT_CACHE"
 
 
 def cache_dir() -> Path:
@@ -34,9 +37,22 @@ def cache_dir() -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """Return the downloaded zip of a data set, or None."""
-    path = _zip_path(name)
-    return path if path.is_file() else None
+    """Return the downloaded zip of a data set, or None; one that lies elsewhere is copied.
+
+    Raises:
+        InputError: that one is damaged.
+    """
+    path, other = _zip_path(name), os.environ.get(ELSEWHERE)
+    if path.is_file() or not other:
+        return path if path.is_file() else None
+    there = epath.Path(mounted(f"{other.rstrip('/')}/{name}.zip"))
+    if not there.exists():
+        return None
+    data = there.read_bytes()
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() != DATASETS[name].md5:
+        raise InputError(f"{os.fspath(there)!r} is damaged, its md5 is another: allowed: as `data fetch` gets it")
+    write_bytes(path, data)
+    return path
 
 
 def fetch(name: str, *, progress: bool = True) -> Path:
@@ -144,8 +160,8 @@ def _check_space(part: Path, needed: int) -> None:
 
 def _refused(directory: Path, error: OSError) -> InputError:
     if error.errno == errno.ENOSPC:
-        return InputError(f"cache {str(directory)!r}: no space left ({error.strerror}): allowed: {ELSEWHERE}")
-    return InputError(f"cache {str(directory)!r}: cannot be written ({error.strerror or error}): allowed: {ELSEWHERE}")
+        return InputError(f"cache {str(directory)!r}: no space left ({error.strerror}): allowed: {ROOM}")
+    return InputError(f"cache {str(directory)!r}: cannot be written ({error.strerror or error}): allowed: {ROOM}")
 
 
 def _md5(path: Path) -> str:

@@ -60,7 +60,7 @@ WORDS = {
     "project": "id of the Google Cloud project",
     "region": "as us-central1",
     "bucket": "gs://BUCKET[/FOLDER] for results, regional, in the same region",
-    "image": "container image with its tag; see scripts/build_image.sh",
+    "image": "container image with its tag; see scripts/build_image.sh; auto, or NAME:auto: that of this commit",
     "machine": "as cpu-16, l4x1, h100x1, v5e-8, or Google's name of a machine type",
     "accelerator": "TYPE:COUNT, for Google's machine types that have a choice",
     "topology": "of a TPU machine type, as 4x4",

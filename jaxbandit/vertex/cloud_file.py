@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbandit._core.errors import InputError, refused_name
+from jaxbandit.vertex import image
 from jaxbandit.vertex.cloud import PAIRS, SWITCHES, WORDS, Cloud
 from jaxbandit.vertex.rules import checked
 
@@ -47,4 +48,5 @@ def changed(cloud: Cloud, given: Mapping[str, Any]) -> Cloud:
         InputError: a value is missing or wrong.
     """
     price = cloud.price if given.get("machine", cloud.machine) == cloud.machine else None
-    return checked(replace(cloud, **{"price": price} | dict(given)))
+    cloud = replace(cloud, **{"price": price} | dict(given))
+    return checked(replace(cloud, image=image.named(cloud)) if cloud.machine else cloud)

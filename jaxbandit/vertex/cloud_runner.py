@@ -10,7 +10,8 @@ from jaxbandit import reporting
 from jaxbandit._core import sealed
 from jaxbandit._core.errors import Failure, InputError
 from jaxbandit._core.files import write_bytes
-from jaxbandit.vertex import requests, state, trials
+from jaxbandit.experiments.ranges import Values
+from jaxbandit.vertex import data_sets, requests, state, trials
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.cloud_file import changed
 from jaxbandit.vertex.runner import DONE, ENDED, Status
@@ -76,6 +77,12 @@ class CloudRunner:
             self._tell()
         return True
 
+    def _words(self, stage: str) -> list[str]:
+        """What a stage says to the trainer, with all values of a study."""
+        parameters = self.launch.study.parameters if self.launch.study else ()
+        members = [value for one in parameters if isinstance(one.space, Values) for value in one.space.members]
+        return [*self.launch.args_of(stage), *(self.launch.args if stage == "final" else ()), *map(str, members)]
+
     def _elsewhere(self, launch: Launch) -> Launch:
         """The same launch as the bucket has it, where another machine may have gone on with it."""
         try:
@@ -97,6 +104,7 @@ class CloudRunner:
         board = self.service.tensorboard(cloud.tensorboard) if cloud.tensorboard else ""
         asked = self.launch.with_job(stage, "")
         try:
+            data_sets.bring(data_sets.named(self._words(stage)), self.service, cloud.bucket)
             return self.service.create(kind_of(stage), request(asked, stage, board))
         except Failure as failure:
             hint = f"`jaxbandit launch resume {asked.directory}` finds out"

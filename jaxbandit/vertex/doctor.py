@@ -22,6 +22,7 @@ ROLES = {
     "buckets": ("roles/storage.objectAdmin", "roles/storage.admin", "roles/owner"),
     "experiments": ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor", "roles/owner"),
 }
+ASKED = ("cloudresourcemanager", "iam")  # that answer this module
 QUOTAS = "https://console.cloud.google.com/iam-admin/quotas?project="
 
 
@@ -142,7 +143,7 @@ def _quota(cloud: Cloud, control: Control, metric: str, amount: int) -> Finding:
 def setup(cloud: Cloud, file: str | None) -> list[str]:
     """All commands from an empty project to the first job."""
     project, name = cloud.project, cloud.bucket.removeprefix("gs://").partition("/")[0]
-    services = " ".join(f"{service}.googleapis.com" for service in SERVICES)
+    services = " ".join(f"{service}.googleapis.com" for service in (*SERVICES, *ASKED))
     lines = [
         "gcloud auth login && gcloud auth application-default login",
         f"gcloud projects create {project}  # unless there is one; it needs a billing account",

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from jaxbandit.data.download import ELSEWHERE
+from jaxbandit.experiments.programs import PROGRAMS
+from jaxbandit.vertex import data_sets
 from jaxbandit.vertex.cloud import Cloud
 from jaxbandit.vertex.rules import disk_of, duration, waiting
 from jaxbandit.vertex.study import Study
@@ -94,7 +97,9 @@ def _pools(
 ) -> list[dict[str, Json]]:
     """One chief and its workers; a TPU slice is one replica, however many hosts it has."""
     machine = cloud.chosen_machine
-    env = {**cloud.set_env, "JAX_PLATFORMS": machine.platform, **variables}
+    env = {**cloud.set_env, "JAX_PLATFORMS": machine.platform, ELSEWHERE: data_sets.place(cloud.bucket), **variables}
+    if machine.platform != "cpu":  # what is compiled for a CPU need not run on the next one
+        env[PROGRAMS] = f"{cloud.bucket.rstrip('/')}/_programs"
     if cloud.experiment:
         env |= {
             EXPERIMENT: cloud.experiment,

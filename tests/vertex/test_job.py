@@ -4,6 +4,7 @@ The bucket is a directory that stands for its mount. What gcsfuse itself does ca
 rename directories is played.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import in_bucket, mounted
+from jaxbandit.data import DATASETS, cached
 from jaxbandit.reporting import EventLog
 from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.simulation.metrics import Curves, RoundMetrics
@@ -156,6 +158,28 @@ def test_only_buckets_that_are_mounted_are_looked_for_under_the_mount(bucket, mo
     assert in_bucket("gs://other/a")
     assert in_bucket(f"{bucket.mount}/bucket/a")
     assert not in_bucket(f"{bucket.mount}2/bucket/a")
+
+
+def test_a_data_set_with_a_name_is_taken_from_the_bucket_and_checked(job, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("JAXBANDIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAXBANDIT_DATA", "gs://bucket/_data")
+    assert_refused(call("run", "--ratings", "ml-100k"), "not downloaded yet")
+    (job.mount / "bucket/_data").mkdir()
+    zipped = job.mount / "bucket/_data/ml-100k.zip"
+    zipped.write_bytes(b"damaged")
+    assert_refused(call("run", "--ratings", "ml-100k"), "ml-100k.zip", "is damaged, its md5 is another")
+    own = hashlib.md5(zipped.read_bytes()).hexdigest()
+    monkeypatch.setitem(DATASETS, "ml-100k", DATASETS["ml-100k"]._replace(md5=own))
+    assert cached("ml-100k").read_bytes() == b"damaged"
+    zipped.unlink()
+    assert cached("ml-100k") is not None
+
+
+def test_compiled_programs_are_kept_in_the_bucket_for_the_next_machine(bucket) -> None:
+    own = {"JAXBANDIT_PROGRAMS": "gs://bucket/_programs", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    done = end(start("run", *SMALL, **bucket.variables, **own))
+    assert done.status == 0, done
+    assert len(list((bucket.mount / "bucket/_programs").iterdir())) > 1
 
 
 def test_a_sweep_in_a_trial_reports_its_best_and_leaves_no_checkpoints(job) -> None:

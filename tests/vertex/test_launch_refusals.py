@@ -28,7 +28,6 @@ BAD = [
         ("train", "--env", "mf", "--ratings", "ratings.csv"),
         "ratings is 'ratings.csv', which the container does not have",
     ),
-    (("train", "--env", "mf", "--ratings", "ml-100k"), "allowed: gs://BUCKET/PATH"),
     (("train", "--cloud", "none.toml"), "cloud is 'none.toml', which cannot be read"),
     (("sweep",), "there is one configuration"),
     (("hpt",), "tune is missing"),

@@ -229,6 +229,23 @@ def test_batch_and_arms_are_held_against_data_sets_with_names(flags, words, fake
     assert prepare.training(("--env", "mf-per-arm", "--batch-size", "1000"), CLOUD)
 
 
+def test_a_data_set_with_a_name_goes_into_the_bucket_once(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXBANDIT_CACHE", str(tmp_path / "cache"))
+    ratings = ("--ratings", "ml-1m", "--env", "mf")
+    with pytest.raises(InputError, match=r"neither in gs://lab/_data nor on this machine; .* data fetch ml-1m"):
+        launch.start(prepare.training(ratings, CLOUD))
+    assert not fake.jobs
+    assert not fake.objects
+    (tmp_path / "cache/movielens").mkdir(parents=True)
+    (tmp_path / "cache/movielens/ml-1m.zip").write_bytes(b"zip")
+    launch.start(prepare.training(ratings, CLOUD), detach=True)
+    assert fake.objects["gs://lab/_data/ml-1m.zip"] == b"zip"
+    (tmp_path / "cache/movielens/ml-1m.zip").unlink()
+    tuned = search("ratings=categorical:ml-1m,synth-1m")
+    launch.start(prepare.tuning(("--env", "mf"), CLOUD, tuned), detach=True)
+    assert len(fake.jobs) == 2
+
+
 def test_a_study_that_was_cancelled_can_be_trained_from(fake):
     launch.start(study(), detach=True)
     fake.state = "JOB_STATE_CANCELLED"

@@ -213,6 +213,8 @@ def test_a_training_is_one_job_with_the_same_command_line(tmp_path, monkeypatch)
     env = {entry["name"]: entry["value"] for entry in pool["containerSpec"]["env"]}
     assert env == {
         "JAX_PLATFORMS": "cuda",
+        "JAXBANDIT_DATA": "gs://lab/folder/_data",
+        "JAXBANDIT_PROGRAMS": "gs://lab/folder/_programs",
         "JAXBANDIT_EXPERIMENT": "bandits",
         "JAXBANDIT_EXPERIMENT_RUN": f"{launch.name}-train",
         "JAXBANDIT_REGION": "us-central1",
@@ -278,6 +280,22 @@ def test_what_goes_into_a_request_as_it_is_asked_for(tmp_path, monkeypatch):
     spec = body(prepare.training(WHEEL, for_ever))["jobSpec"]
     assert spec["scheduling"]["maxWaitDuration"] == "0s"
     assert spec["workerPoolSpecs"][0]["diskSpec"]["bootDiskType"] == "hyperdisk-balanced"
+
+
+def test_the_image_of_this_commit(monkeypatch):
+    monkeypatch.setattr("jaxbandit.vertex.image._git", lambda *words: "0123abc" if words[0] == "rev-parse" else "")
+    auto = read_cloud(None, ENTRIES | {"image": "auto"})
+    assert auto.image == "us-central1-docker.pkg.dev/lab-project/jaxbandit/jaxbandit:0123abc-cpu"
+    assert read_cloud(None, ENTRIES | {"image": "r/j:auto", "machine": "l4x1"}).image == "r/j:0123abc-cuda12"
+    monkeypatch.setattr("jaxbandit.vertex.image._git", lambda *words: "0123abc" if words[0] == "rev-parse" else " M x")
+    assert read_cloud(None, ENTRIES | {"image": "r/j:auto", "machine": "v5e-8"}).image == "r/j:0123abc-tpu-dirty"
+
+
+def test_no_checkout_has_no_image_of_its_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr("jaxbandit.vertex.image.SOURCE", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(InputError, match="does not run from a checkout"):
+        read_cloud(None, ENTRIES | {"image": "auto"})
 
 
 def test_several_processes_are_told_that_they_are(tmp_path, monkeypatch):
