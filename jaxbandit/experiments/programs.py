@@ -15,10 +15,10 @@ def keep() -> None:
     """Keep compiled programs: the next run of the same shape starts at once. Harmless where that fails."""
     import jax
 
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
     if place := os.environ.get(PROGRAMS):
         _use(mounted(place))
-        return
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     # Programs are compiled for the processor at hand, and a home directory may be shared by several.
     directory = Path(cache_dir()) / "programs" / (platform.node() or "local")

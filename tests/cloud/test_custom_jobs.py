@@ -43,9 +43,12 @@ def test_a_container_gets_the_contract_and_nothing_of_the_tests(
     monkeypatch.setenv("XLA_FLAGS", "--of-the-test")
     code = "import os, sys, json; print(json.dumps([sys.argv[1:], os.listdir(), dict(os.environ)]))"
     env = [{"name": "JAX_PLATFORMS", "value": "cpu"}, {"name": "AIP_MODEL_DIR", "value": "mine"}]
-    name = custom(client, spec(pool(code, args=["run", "--a=1"], env=env)))
+    job_spec = spec(pool(code, args=["run", "--a=1"], env=env))
+    server.wait_for(custom(client, job_spec))
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in json.loads(output(server)[0])[2]  # of Google's own agent
+    name = custom(client, job_spec | {"service_account": "trainer@test-project.iam.gserviceaccount.com"})
     job = server.wait_for(name)
-    arguments, files, variables = json.loads(output(server)[0])
+    arguments, files, variables = json.loads(output(server)[1])
     assert arguments == ["run", "--a=1"]
     assert files == []
     assert variables.pop("JAX_PLATFORMS") == "cpu"

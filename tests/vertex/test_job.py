@@ -175,7 +175,8 @@ def test_a_data_set_with_a_name_is_taken_from_the_bucket_and_checked(job, tmp_pa
     assert cached("ml-100k") is not None
 
 
-def test_compiled_programs_are_kept_in_the_bucket_for_the_next_machine(bucket) -> None:
+def test_compiled_programs_are_kept_in_the_bucket_for_the_next_machine(bucket, monkeypatch) -> None:
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)  # of the tests: what a user sets wins
     own = {"JAXBANDIT_PROGRAMS": "gs://bucket/_programs", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     done = end(start("run", *SMALL, **bucket.variables, **own))
     assert done.status == 0, done

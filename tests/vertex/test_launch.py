@@ -1,6 +1,7 @@
 """Launcher to protocol to trainer to result, with the real command line and the unpatched SDK, on a local server."""
 
 import json
+import os
 import signal
 import time
 
@@ -89,7 +90,7 @@ def test_a_sweep_has_the_results_of_one_at_home_also_on_two_machines_of_which_on
     both = tmp_path / "launches/two/sweep"
     found, expected = ([float(row["average_return"]) for row in rows(path / "results.csv")] for path in (both, home))
     assert found == pytest.approx(expected, rel=1e-3)
-    assert read(both / "summary.json")["device"]["count"] == 2
+    assert read(both / "summary.json")["device"]["count"] == 2 * len(os.sched_getaffinity(0))
     lines = [line for line in laptop.server.lines if line.job == laptop.jobs[1].id]
     assert {line.task for line in lines if "simulating" in line.text or "results in" in line.text} == {"workerpool0-0"}
 
