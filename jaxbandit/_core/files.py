@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from etils import epath
 
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.network import check_storage
 
 MOUNT = "JAXBANDIT_GCS_MOUNT"  # variable of the environment: the directory that holds the mounted buckets
 SCHEME = "gs://"
@@ -24,7 +25,7 @@ def mounted(path: str) -> str:
     """Return the path of gs://bucket/x under the mount; a bucket that is not mounted, and any local path, is kept.
 
     Raises:
-        InputError: a path of another scheme.
+        InputError: a path of another scheme, or one in a bucket while there is no network.
     """
     if not path.startswith(SCHEME):
         if FOREIGN.match(path):
@@ -33,6 +34,7 @@ def mounted(path: str) -> str:
     bucket, slash, name = path.removeprefix(SCHEME).partition("/")
     directory = os.path.join(_mount(), bucket)
     if not bucket.strip(".") or not os.path.isdir(directory):
+        check_storage()
         return path
     return directory + slash + name
 

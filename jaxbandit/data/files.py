@@ -14,7 +14,6 @@ from etils import epath
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
-from jaxbandit._core.places import check_place
 from jaxbandit.data import streams
 from jaxbandit.data.streams import ALWAYS, MOST_FOLD, File, open_bytes, read_unpacked, too_large, without_packing
 
@@ -55,7 +54,6 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     Raises:
         InputError: nothing is there, it cannot be read, or it is an incomplete zip.
     """
-    check_place("ratings", os.fspath(path))
     location = epath.Path(mounted(os.fspath(path))).expanduser()
     try:
         if location.is_dir():

@@ -8,7 +8,6 @@ from etils import epath
 
 from jaxbandit._core.errors import InputError
 from jaxbandit._core.files import mounted
-from jaxbandit._core.places import check_place
 from jaxbandit.data.ids import MISSING
 from jaxbandit.data.labelled_table import LabelledTable, read_labelled_table
 from jaxbandit.data.streams import open_bytes, read_unpacked
@@ -54,7 +53,6 @@ def load_labelled(name_or_path: str, label_column: str | None = None) -> Labelle
 
 
 def _read(path: str, label_column: str | None) -> Labelled:
-    check_place("data", path)
     try:
         with open_bytes(epath.Path(mounted(path)).expanduser()) as file:
             raw = read_unpacked(file, path)

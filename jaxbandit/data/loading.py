@@ -7,7 +7,6 @@ from etils import epath
 
 from jaxbandit._core.errors import InputError, unknown
 from jaxbandit._core.files import mounted
-from jaxbandit._core.places import check_place
 from jaxbandit.data.columns import Columns
 from jaxbandit.data.download import cached
 from jaxbandit.data.implicit import as_implicit
@@ -36,7 +35,6 @@ def load(
     name = str(name_or_path)
     columns = Columns(user_column, item_column, rating_column)
     if name not in DATASETS:
-        check_place("ratings", name)
         if not epath.Path(mounted(name)).expanduser().exists() and _is_plain_word(name):
             raise unknown("data set", name, DATASETS)
         return read(name_or_path, columns, duplicates=duplicates, encoding=encoding, implicit=implicit)

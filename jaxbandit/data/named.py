@@ -10,7 +10,6 @@ from etils import epath
 
 from jaxbandit._core.errors import InputError, nearest
 from jaxbandit._core.files import mounted
-from jaxbandit._core.places import check_place
 from jaxbandit.data.columns import place
 from jaxbandit.data.dialect import is_number, recognise
 from jaxbandit.data.json_lines import is_json, read_keys
@@ -38,7 +37,6 @@ def read_columns(what: str, path: str, names: Sequence[str], numeric: str) -> Na
     Raises:
         InputError: the file cannot be read, or lacks a column.
     """
-    check_place(what, path)
     try:
         with open_bytes(epath.Path(mounted(path)).expanduser()) as stream:
             raw = read_unpacked(stream, path)

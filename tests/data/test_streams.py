@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxbandit._core import host, places
+from jaxbandit._core import host, network
 from jaxbandit._core.errors import InputError
-from jaxbandit.data import load, read, streams
+from jaxbandit.data import load, load_labelled, read, streams
+from jaxbandit.experiments.config import read_config
 from tests.data.small_sets import triples, write_directory
 
 if sys.version_info >= (3, 14):
@@ -131,15 +132,20 @@ def test_more_than_the_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("path", ["s3://b/x.csv", "az://b/x", "https://h/x.csv", "ftp://h/x.csv", "hdfs://h/x.csv"])
 def test_places_that_are_not_supported_are_refused_at_once(path: str) -> None:
-    message = refusal(path)
-    assert f"{path!r}: {path.partition('://')[0]}:// is not supported: allowed: a local path, or gs://" in message
+    for place in (path, f"{path}/deep/own.csv"):
+        assert f"{place!r} lies elsewhere; allowed: a path of this machine, or gs://" in refusal(place)
+    with pytest.raises(InputError, match="lies elsewhere"):
+        load_labelled(path)
 
 
 def test_a_bucket_without_network_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in places.DETOURS:
+    for name in network.DETOURS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(places, "STORAGE", ("storage.invalid", 443))
-    assert "storage.invalid cannot be reached" in refusal("gs://bucket/own.csv")
+    network.check_storage.cache_clear()
+    monkeypatch.setattr(network, "STORAGE", ("storage.invalid", 443))
+    for what in (load, load_labelled, read_config):
+        with pytest.raises(InputError, match=r"gs:// is out of reach: storage\.invalid does not answer"):
+            what("gs://bucket/own.csv")
 
 
 @pytest.mark.parametrize("cut", [slice(10, None), slice(200, None), slice(None, -30), slice(4, 400)])
