@@ -115,11 +115,19 @@ def _checked(command: str, args: Sequence[str], *, in_cloud: bool) -> tuple[str,
         InputError: the trainer would refuse it, or could not see a file there.
     """
     args = (command, *_without_config_file(args))
-    _check(args, in_cloud)
-    return args
+    chosen, *_ = _check(args, in_cloud)
+    return args if in_cloud else (*args, *_from_root(args, chosen))
 
 
-def _check(args: Sequence[str], in_cloud: bool) -> None:
+def _from_root(args: Sequence[str], chosen: Config) -> list[str]:
+    """Flags with the paths of data from the root, where they were given otherwise: a launch is resumed anywhere."""
+    given = read_some(args, click.Option(["--ratings"]), click.Option(["--data"])).params
+    paths = {"ratings": chosen.ratings, "data": chosen.env_settings.get("data")}
+    relative = (name for name, path in paths.items() if given[name] not in (None, path))
+    return [f"--{name}={paths[name]}" for name in relative if str(paths[name]).startswith("/")]
+
+
+def _check(args: Sequence[str], in_cloud: bool) -> list[Config]:
     trainer = Trainer.read(args)
     if trainer.launchers:
         raise InputError(
@@ -129,6 +137,7 @@ def _check(args: Sequence[str], in_cloud: bool) -> None:
         _check_sizes(chosen)
         if in_cloud:
             _check_files(chosen)
+    return trainer.configs
 
 
 def _check_tuned(args: Sequence[str], study: Study, final: Sequence[str] | None, *, in_cloud: bool) -> None:

@@ -146,7 +146,10 @@ def _write_best(runner: Runner, status: Status) -> dict[str, Json]:
     best = trials.best(launch.study, status.trials, name)
     path = f"{launch.output('hptuning')}/{best.number}/model/config.json"
     ran = sealed.read_bytes(runner.read(path), path, "allowed: the config of a trial, as it was written")
-    flags = config.flag_values(config.checked(config.read_entries(ran)))
+    chosen = config.checked(config.read_entries(ran))
+    flags: dict[str, Json] = dict(config.flag_values(chosen))
+    if chosen.fingerprints:
+        flags["fingerprints"] = chosen.fingerprints  # so that the final training reads what the trial has read
     content = {"study": name, **trials.describe(launch.study, best), "config": flags}
     runner.write(launch.best, (json.dumps(content, indent=2) + "\n").encode())
     reporting.say(f"best values in {launch.best}")

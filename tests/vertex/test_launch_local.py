@@ -10,7 +10,7 @@ from jaxbandit.simulation.checkpoints import Checkpoints
 from jaxbandit.vertex.local_runner import LocalRunner
 from jaxbandit.vertex.study import Study, read_parameters
 from tests.cloud.asking import wait_until
-from tests.command_line import assert_refused, call, end, start
+from tests.command_line import assert_refused, call, end, start, write_ratings
 from tests.vertex.laptop import LONG, QUICK, read, rows
 
 pytestmark = pytest.mark.slow
@@ -98,3 +98,18 @@ def test_a_final_training_that_fails_says_why(home):
         runner.start("final")
         *_, ended = runner.statuses("final")
     assert (ended.state, ended.reason) == ("failed", "exit status 2: --seeds=3")
+
+
+def test_data_are_found_from_any_directory_and_the_final_training_reads_the_same(home):
+    write_ratings(home / "r.csv")
+    flags = ("--ratings", "r.csv", "--rank-k", "2", "--num-actions", "4", "--batch-size", "8", "--seeds", "1")
+    flags += ("--training-loops", "2", "--steps-per-loop", "2")
+    study = ("--tune", "alpha=1,2", "--trials", "1", "--parallel", "1", "--name", "mine")
+    assert call("launch", "local", *flags, *study).status == 0
+    asked = read(home / "launches/mine/launch.json")
+    assert asked["args"][-1] == f"--ratings={home / 'r.csv'}"
+    assert list(read(home / "launches/mine/result.json")["config"]["fingerprints"]) == [str(home / "r.csv")]
+    write_ratings(home / "r.csv", users=9)
+    result = call("launch", "best", "launches/mine", "--then-train")
+    assert result.status == 1
+    assert f"'{home / 'r.csv'}' has changed" in result.err
