@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,21 @@ class CloudRunner:
             self.launch = launch = launch if self._is_new else launch.with_news(self._elsewhere(launch))
             if launch.jobs.get(stage):
                 return False
-            asked_before = stage in launch.jobs
+            asked_before = stage in launch.jobs or not self.service.claim(self._turn(stage), b"")
             job = self.service.find(kind_of(stage), launch.labels(stage)) if asked_before else None
+            if asked_before and not job and stage not in launch.jobs:
+                raise Failure(
+                    f"another machine asks for the job of {stage}; in a minute: jaxbandit launch resume "
+                    f"{launch.directory}, after `gcloud storage rm {self._turn(stage)}` if that machine has given up"
+                )
             self.launch = launch.with_job(stage, job or self._create(stage))
             self._is_new = False
             self._tell()
         return True
+
+    def _turn(self, stage: str) -> str:
+        """An object of the bucket that one machine alone can create: that which asks for this job of a stage."""
+        return f"{self.launch.home}/.jobs/{stage}-{self.launch.tries.get(stage, 1)}"
 
     def _words(self, stage: str) -> list[str]:
         """What a stage says to the trainer, with all values of a study."""
@@ -111,6 +121,8 @@ class CloudRunner:
             raise Failure(f"{failure}; whether there is a job now, {hint}") from None
         except InputError:
             asked.without_job(stage)
+            with suppress(InputError):  # it may not be there
+                self.service.delete(self._turn(stage))
             if self._is_new:
                 self.service.delete(self._claim)
                 self.launch.forget()

@@ -63,13 +63,16 @@ class FakeVertex(Vertex):
         return iter([name])
 
     def claim(self, uri, content):
-        return self.objects.setdefault(uri, content) is content
+        is_free = uri not in self.objects
+        self.objects.setdefault(uri, content)
+        return is_free
 
     def write(self, uri, content):
         self.objects[uri] = content
 
     def delete(self, uri):
-        del self.objects[uri]
+        if self.objects.pop(uri, None) is None:
+            raise InputError(f"{uri} was refused: no such object")
 
     def files(self, uri):
         return {name.removeprefix(f"{uri}/"): name for name in self.objects if name.startswith(f"{uri}/")}

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,28 @@ def test_of_two_launches_of_one_name_one_is_refused_also_from_elsewhere(fake, tm
         launch.start(prepare.training(WHEEL, CLOUD))
     assert len(fake.jobs) == 1
     assert not list(Path("launches").iterdir())
+
+
+def test_of_two_machines_that_go_on_with_a_launch_one_asks_for_its_job(fake, tmp_path, monkeypatch):
+    launch.start(study(final=["seeds=3"]), detach=True)
+    name = state.read_launch(None).name
+    create = fake.create
+
+    def meanwhile(kind, body):
+        """Let another machine come between the request and its answer."""
+        monkeypatch.setattr("jaxbandit.vertex.elsewhere.Buckets", lambda project: fake)
+        (tmp_path / "other").mkdir()
+        with chdir(tmp_path / "other"):
+            refused = call("launch", "resume", f"gs://lab/{name}")
+        assert (refused.status, "another machine asks for the job of final" in refused.err) == (1, True), refused
+        return create(kind, body)
+
+    fake.create = meanwhile
+    launch.go_on(state.read_launch(None))
+    assert stages(fake) == ["hptuning", "final"]
+    with chdir(tmp_path / "other"):  # the other machine, now that there is an answer
+        assert call("launch", "resume").status == 0
+    assert len(fake.jobs) == 2
 
 
 def test_a_refused_launch_leaves_its_name_to_the_next(fake):
