@@ -20,8 +20,8 @@ from jaxbandit.experiments import interaction_log, run_directory
 from jaxbandit.experiments.config import Config, read_config, read_object
 from jaxbandit.experiments.console import phase
 from jaxbandit.experiments.world import build
-from jaxbandit.policies import load, stablehlo, trained
-from jaxbandit.policies.load import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin
+from jaxbandit.policies import header, stablehlo, trained
+from jaxbandit.policies.header import ACTIONS, ARRAYS, HEADER, PROBABILITIES, About, Header, Item, Origin
 from jaxbandit.policies.stablehlo import Program
 from jaxbandit.simulation import lanes, recording
 from jaxbandit.types import Agent, Context, pair_products
@@ -88,7 +88,7 @@ def pack(simulation: lanes.Simulation, state: PyTree[Array], origin: Origin) -> 
     files = {name: bytes(program.exported.serialize(vjp_order=0)) for name, program in programs.items()}
     files[ARRAYS] = _npz({name: np.asarray(leaves[name]) for name in read})
     content: Header = {
-        "format": load.FORMAT,
+        "format": header.FORMAT,
         "jaxbandit": _version(),
         "jax": jax.__version__,
         **origin,
@@ -194,15 +194,15 @@ def _exported_before(place: epath.Path, origin: Origin) -> Header | None:
         if others:
             raise InputError(f"out is {name!r}, which holds other files; allowed: a new or empty directory")
         return None  # an export that was killed has left its files
-    header = load.read_header(place)
-    kept = {"config": header["config"], "seed": header.get("seed"), "rounds": header.get("rounds")}
+    there = header.read_header(place)
+    kept = {"config": there["config"], "seed": there.get("seed"), "rounds": there.get("rounds")}
     for entry, value in origin.items():
         if kept[entry] != value:
             differs = f"{entry} {kept[entry]} and {value}" if entry != "config" else "another config"
             raise InputError(f"out is {name!r}, which holds another policy ({differs}); allowed: another directory")
     with suppress(InputError):
-        load.intact(place, header)
-        return header
+        header.intact(place, there)
+        return there
     return None
 
 
