@@ -24,7 +24,7 @@ def find(lines: list[Line], **wanted: Any) -> Line:
 
 
 PEERS = [  # label, its short form, case of both sides, processes of TF-Agents (0: one for each core), least ratio
-    ("batch 128", "batch 128", "reference", 1, 2000),
+    ("batch 128", "batch 128", "reference", 1, 3000),
     ("64 values of alpha x 16 seeds = 1,024 lanes, batch 128", "1,024 lanes", "sweep", 0, 5000),
     ("neural epsilon-greedy, towers 64-32, batch 128", "neural", "neural", 1, 200),
 ]
