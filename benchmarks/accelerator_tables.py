@@ -120,6 +120,52 @@ def gpu_cells(line: Line) -> tuple[str, ...]:
     return *(f"{line[name]:,.0f}" for name in names), mega(line["lane_interactions_per_second_per_chip"])
 
 
+GOALS = [  # target, case, what is asked of it, least or most, what it was before any code was a platform's own
+    ("v5e:2x2", "linucb concat 64x16", "M/s", 120, 22),
+    ("v5e:2x2", "linucb concat 1x1 batch 4096", "M/s", 10, 1.7),
+    ("v5e:4x4", "linucb concat 64x16 16 chips", "times one chip", 11, 5.7),
+    *(
+        ("v5e:2x2", f"{AGENT}{name}", "M/s", 5 * before, before)
+        for name, before in (
+            ("neural-ucb", 0.62),
+            ("neural-ts", 0.62),
+            ("neural-ensemble-ts", 0.94),
+            ("neural-linucb", 1.21),
+            ("sliding-window-linucb", 3.53),
+        )
+    ),
+    ("h100", "linucb concat 64x16", "kernels", 60, 210),
+    ("h100", "linucb concat 64x16", "µs", 200, 641),
+    ("h100", "linucb concat 1x1", "µs", 70, 472),
+    ("h100", "linucb outer 8x8", "kernels", 80, 1465),
+]
+
+
+def goals() -> str:
+    """A row for each goal: whether the compilers' models say that it is met."""
+    rows = []
+    for target, case, what, goal, before in GOALS:
+        line = programs(target)[case]
+        if what == "M/s":
+            now = line["lane_interactions_per_second_per_chip"] / 1e6
+        elif what == "times one chip":
+            now = programs("v5e:2x2")["linucb concat 64x16"]["cycles_per_round"] / line["cycles_per_round"]
+        else:
+            now = line["kernels_per_round" if what == "kernels" else "us_per_round"]
+        least = what in ("M/s", "times one chip")
+        kept = "met" if (now >= goal if least else now <= goal) else "not met"
+        bound = f"{'at least' if least else 'at most'} {goal:,.3g} {what}"
+        shown = f"{now:,.0f}" if now >= 100 else f"{now:.3g}"
+        rows.append(cells(case.removeprefix(AGENT), target, f"{before:,g}", shown, bound, kept))
+    text = [
+        f"{MODEL}; TPUs by cycles.",
+        "",
+        "| case | target | at first | now | goal | |",
+        "|---|---|---:|---:|---|---|",
+    ]
+    return "\n".join([*text, *rows])
+
+
 def agents() -> str:
     """A row for each agent, in the first world that takes it."""
     chip, card = programs("v5e:2x2"), programs("h100")

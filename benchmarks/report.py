@@ -121,6 +121,7 @@ PAGES: dict[str, Parts] = {
         "tpu": accelerator_tables.tpu,
         "gpu": accelerator_tables.gpu,
         "agents": accelerator_tables.agents,
+        "goals": accelerator_tables.goals,
         "measured": accelerator_tables.measured,
     },
 }

@@ -148,8 +148,11 @@ def gamma(key: Key[Array, ""], shape: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 
 def _first(accepted: Bool[Array, "p *n"], proposals: Float[Array, "p *n"]) -> Float[Array, "*n"]:
-    """Take the first proposal that is accepted; where none is, the first one."""
-    return jnp.take_along_axis(proposals, jnp.argmax(accepted, axis=0)[None], axis=0)[0]
+    """Take the first proposal that is accepted; where none is, the first one. A TPU gathers single numbers slowly."""
+    best = proposals[0]
+    for place in reversed(range(proposals.shape[0])):
+        best = jnp.where(accepted[place], proposals[place], best)
+    return best
 
 
 def _first_in_turn(accepted: Bool[Array, "p *n"], proposals: Float[Array, "p *n"]) -> Float[Array, "*n"]:
