@@ -13,7 +13,9 @@ AGENT = "agent "
 
 def programs(target: str, *, plain: bool = False) -> dict[str, Line]:
     """Lines of one target by case, in the order of the file; those of one code."""
-    return {x["case"]: x for x in read("accelerators") if x["target"] == target and x["plain"] == plain}
+    return {
+        x["case"]: x for x in read("accelerators") if x["target"] == target and x["plain"] == plain and "error" not in x
+    }
 
 
 def tpu() -> str:
