@@ -4,13 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from etils import epath
 
 from jaxbandit._core.errors import InputError
-from jaxbandit._core.files import mounted
 from jaxbandit.data.ids import MISSING
 from jaxbandit.data.labelled_table import LabelledTable, read_labelled_table
-from jaxbandit.data.streams import open_bytes, read_unpacked
+from jaxbandit.data.streams import read_whole
 
 SHIPPED = {"digits": "load_digits", "breast-cancer": "load_breast_cancer", "wine": "load_wine"}
 ALLOWED = f"{' | '.join(SHIPPED)}, or the path of a CSV"
@@ -53,14 +51,7 @@ def load_labelled(name_or_path: str, label_column: str | None = None) -> Labelle
 
 
 def _read(path: str, label_column: str | None) -> Labelled:
-    try:
-        with open_bytes(epath.Path(mounted(path)).expanduser()) as file:
-            raw = read_unpacked(file, path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"data {path!r} cannot be read ({reason}); allowed: {ALLOWED}") from None
+    raw = read_whole("data", path, f"; allowed: {ALLOWED}")
     if not raw or raw.isspace():
         raise InputError(f"data {path!r} is empty; allowed: {ALLOWED}")
     table = read_labelled_table(path, raw, label_column)

@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import polars as pl
-from etils import epath
 
 from jaxbandit._core.errors import InputError, nearest
-from jaxbandit._core.files import mounted
 from jaxbandit.data.columns import place
 from jaxbandit.data.dialect import is_number, recognise
 from jaxbandit.data.json_lines import is_json, read_keys
 from jaxbandit.data.parquet import guarded
 from jaxbandit.data.rows import Layout, read_rows
-from jaxbandit.data.streams import open_bytes, read_unpacked, without_packing
+from jaxbandit.data.streams import read_whole, without_packing
 from jaxbandit.data.text import utf8_lines
 
 
@@ -37,13 +35,7 @@ def read_columns(what: str, path: str, names: Sequence[str], numeric: str) -> Na
     Raises:
         InputError: the file cannot be read, or lacks a column.
     """
-    try:
-        with open_bytes(epath.Path(mounted(path)).expanduser()) as stream:
-            raw = read_unpacked(stream, path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{what} {path!r} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    raw = read_whole(what, path)
     file = without_packing(os.path.basename(path))
     if raw[:4] == b"PAR1":
         header = list(guarded(file, lambda: pl.read_parquet_schema(io.BytesIO(raw))))

@@ -20,6 +20,7 @@ from etils import epath
 
 from jaxbandit._core import host
 from jaxbandit._core.errors import InputError
+from jaxbandit._core.files import mounted
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError, ZstdFile
@@ -67,6 +68,22 @@ def open_bytes(path: epath.Path) -> File:
         if b"\0" in start:
             raise InputError(f"{name}: binary content: allowed: a table")
         return io.BytesIO(_bounded(file, name, most_bytes(), start))
+
+
+def read_whole(what: str, path: str, way_out: str = "") -> bytes:
+    """Open a file by the path that a user gave and read it, unpacked; the error names it as `what`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open_bytes(epath.Path(mounted(path)).expanduser()) as file:
+            return read_unpacked(file, path)
+    except (OSError, ValueError) as error:  # of a name with a NUL byte, too
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{what} {path!r} cannot be read ({reason}){way_out}") from None
 
 
 def read_unpacked(file: File, name: str) -> bytes:

@@ -6,7 +6,17 @@ from contextlib import contextmanager
 from jaxbandit._core.errors import Failure, InputError
 
 ANSWER = 60.0  # seconds to wait for an answer; a creation is never sent twice
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 PATIENCE = 600.0  # seconds for which a question is asked again while the service does not answer
+
+
+@contextmanager
+def from_sdk() -> Iterator[None]:
+    """Let the block import the SDK, or say in one line how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxbandit import reporting
 from jaxbandit._core.errors import InputError
-from jaxbandit.vertex.answers import ANSWER, PATIENCE, translated
+from jaxbandit.vertex.answers import ANSWER, PATIENCE, from_sdk, translated
 
 
 class Buckets:
@@ -17,10 +17,8 @@ class Buckets:
             InputError: the SDK or credentials are missing.
         """
         self.region = region
-        try:
+        with from_sdk():
             from google.cloud import storage
-        except ImportError as error:
-            raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
         with translated("credentials"):
             self._storage = storage.Client(project=project)
         self._files: dict[str, Any] = {"retry": storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE)}

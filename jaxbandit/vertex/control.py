@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from jaxbandit._core.errors import InputError
-from jaxbandit.vertex.answers import translated
+from jaxbandit.vertex.answers import SCOPES, from_sdk, translated
 
 ENDPOINT = "JAXBANDIT_CONTROL_ENDPOINT"  # variable of the environment: instead of https://SERVICE.googleapis.com
 SECONDS = 30.0
@@ -32,14 +31,12 @@ class Control:
             InputError: the SDK or credentials are missing.
         """
         self.project = project
-        try:
+        with from_sdk():
             import google.auth
             from google.auth.transport.requests import AuthorizedSession
-        except ImportError as error:
-            raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
         with translated("credentials"):
             credentials: Any
-            credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+            credentials, _ = google.auth.default(scopes=SCOPES)
         if hasattr(credentials, "with_always_use_jwt_access"):  # a service account's key: no token is fetched
             credentials = credentials.with_always_use_jwt_access(True)
         self._session = AuthorizedSession(credentials)

@@ -1,4 +1,4 @@
-"""Vertex AI and Cloud Logging through Google's clients. The launcher imports the SDK here and in `buckets` alone."""
+"""Vertex AI and Cloud Logging through Google's clients. Its other clients are imported in `buckets` and `control`."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxbandit._core.errors import InputError
-from jaxbandit.vertex.answers import ANSWER, PATIENCE, translated
+from jaxbandit.vertex.answers import ANSWER, PATIENCE, SCOPES, from_sdk, translated
 from jaxbandit.vertex.buckets import Buckets
 from jaxbandit.vertex.requests import TUNING
 from jaxbandit.vertex.trainer import experiments
@@ -26,15 +26,13 @@ class Vertex(Buckets):
         """
         super().__init__(project, region)
         self.project = project
-        try:
+        with from_sdk():
             import google.auth
             from google.api_core import exceptions, retry
             from google.cloud import aiplatform_v1
-        except ImportError as error:
-            raise InputError(f"the cloud SDK is missing ({error.name}); pip install 'jaxbandit[vertex]'") from None
         endpoint = os.environ.get(experiments.ENDPOINT, f"{region}-aiplatform.googleapis.com")
         with translated("credentials"):
-            credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+            credentials, _ = google.auth.default(scopes=SCOPES)
             options: dict[str, Any] = {"credentials": credentials, "client_options": {"api_endpoint": endpoint}}
             self._sdk = aiplatform_v1
             self._jobs = aiplatform_v1.JobServiceClient(**options)
